@@ -1,0 +1,155 @@
+"""Where the batches of a test come from: stacked arrays, or anything that yields them.
+
+A source hands out chunks: a pytree whose leaves lead with a step axis, and which of its steps come next. It knows the
+shape of one batch beforehand, so that everything is checked and compiled before the first step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import numpy as np
+
+from lrjax import _checks
+from lrjax.finder import trees
+from lrjax.typing import PyTree
+
+SEGMENT_STEPS = 64
+"""Most steps of one chunk, and so of one compiled call."""
+
+CHUNK_BYTES = 2**26
+"""Most bytes of a chunk that is stacked from an iterable, unless a single batch is larger."""
+
+_END = object()
+
+
+class Chunk(NamedTuple):
+    """``count`` batches, the i-th at index ``(first + i) % length`` of leaves that are ``length`` long."""
+
+    batches: PyTree
+    first: int
+    count: int
+
+
+class EndOfBatches(Exception):  # noqa: N818 (an event, as StopIteration is)
+    """No further batch; the text is the cause and what to do about it."""
+
+
+class Source(Protocol):
+    """Batches in the order of the steps."""
+
+    batch: PyTree
+    """The shapes of one batch."""
+
+    length: int | None
+    """Batches until it starts again, None where it never does."""
+
+    def take(self, count: int) -> Chunk:
+        """The next batches, at least one and at most ``count``; raises EndOfBatches."""
+
+
+def batch_source(call: str, batches: Any) -> Source:
+    """The source that ``batches`` is: a list or an iterable leaf yields batches, any other pytree is stacked."""
+    wanted = "a pytree of arrays that lead with a step axis, or an iterable of batches"
+    if batches is None or isinstance(batches, str | bytes):
+        _checks.refuse_type(call, "batches", wanted, batches)
+    is_array = hasattr(batches, "shape") and hasattr(batches, "dtype")
+    is_leaf = jax.tree_util.all_leaves([batches])
+    if is_array or not (is_leaf or isinstance(batches, list)):
+        return Stacked(call, batches)
+    if not isinstance(batches, Iterable):
+        _checks.refuse_type(call, "batches", wanted, batches)
+    return Stream(call, batches)
+
+
+class Stacked:
+    """Batches in memory, stacked along the first axis of every leaf."""
+
+    def __init__(self, call: str, batches: PyTree) -> None:
+        """Check the step axes and move the leaves to the device."""
+        self._batches = jax.device_put(trees.of_arrays(call, "batches", batches))
+        self._length = trees.leading_axis(call, "batches", self._batches, "steps")
+        self._taken = 0
+        self.length: int | None = self._length
+        self.batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), self._batches)
+
+    def take(self, count: int) -> Chunk:
+        """All batches, and where among them the next ones are."""
+        chunk = Chunk(self._batches, self._taken % self._length, min(count, SEGMENT_STEPS))
+        self._taken += chunk.count
+        return chunk
+
+
+class Stream:
+    """Batches pulled one a step from an iterable, and from its start again where it has a length."""
+
+    def __init__(self, call: str, batches: Iterable[Any]) -> None:
+        """Pull the first batch, whose structure, shapes and dtypes all others must have."""
+        self._iterable = batches
+        self._iterator: Iterator[Any] | None = None
+        self._pulled = 0
+        self._end: EndOfBatches | None = None
+        self.length = _length(batches)
+        try:
+            self._first = self._next()
+        except EndOfBatches as end:
+            _checks.refuse(call, "batches", "an iterable that yields batches", f"none: {end}")
+        if not jax.tree.leaves(self._first):
+            _checks.refuse(call, "batches", "an iterable that yields batches of arrays", _checks.shown(self._first))
+        self.batch = jax.tree.map(trees.shape_of, self._first)
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves(self._first))
+        self._capacity = min(SEGMENT_STEPS, max(1, CHUNK_BYTES // max(size, 1)))
+        self._ahead = [self._first]
+
+    def take(self, count: int) -> Chunk:
+        """The next batches, stacked into leaves of one length, so that one program serves all chunks."""
+        batches: list[PyTree] = []
+        while self._end is None and len(batches) < min(count, self._capacity):
+            try:
+                batches.append(self._ahead.pop() if self._ahead else self._next_like_first())
+            except EndOfBatches as end:
+                self._end = end
+        if self._end is not None and not batches:
+            raise self._end
+        filled = batches + [batches[-1]] * (self._capacity - len(batches))
+        return Chunk(jax.tree.map(lambda *leaves: np.stack(leaves), *filled), 0, len(batches))
+
+    def _next(self) -> PyTree:
+        """The next batch as host arrays, from a new pass where a sized iterable has ended its own."""
+        try:
+            if self._iterator is None or (self.length and self._pulled >= self.length):
+                self._iterator, self._pulled = iter(self._iterable), 0
+            batch = next(self._iterator, _END)
+            arrays = jax.tree.map(_host_array, batch) if batch is not _END else None
+        except Exception as error:  # noqa: BLE001 (a loader may raise anything; the cause is kept)
+            raise EndOfBatches(f"the iterable raised {error!r}; repair it and run again") from error
+        if batch is _END:
+            raise EndOfBatches("the iterable was exhausted; give it more batches, or ask for fewer steps")
+        self._pulled += 1
+        return arrays
+
+    def _next_like_first(self) -> PyTree:
+        """The next batch, of the first one's structure, shapes and dtypes."""
+        batch = self._next()
+        if not trees.alike(batch, self._first):
+            raise EndOfBatches(
+                f"a batch of {trees.described(batch)} came after batches of {trees.described(self._first)}; "
+                "give all batches one structure, shape and dtype (a loader's drop_last=True)"
+            )
+        return batch
+
+
+def _length(batches: Iterable[Any]) -> int | None:
+    """How many batches one pass says it has, None where it does not say."""
+    try:
+        return len(batches)  # type: ignore[arg-type]
+    except TypeError:  # a loader over an iterable data set has __len__ and refuses it
+        return None
+
+
+def _host_array(leaf: Any) -> np.ndarray:
+    """``leaf`` as NumPy holds it, in the dtype that JAX would give it."""
+    array = np.asarray(leaf)
+    return array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)

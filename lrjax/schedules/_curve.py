@@ -1,0 +1,124 @@
+"""What every schedule is made of: phases between knots, read at a position."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ParamSpec, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from lrjax.schedules import _pairs
+from lrjax.schedules._pairs import Pair, as_float, inlined
+from lrjax.schedules._position import Position, position_of
+from lrjax.schedules._shapes import Progress, ShapeLike, shape_of
+from lrjax.typing import Schedule
+
+P = ParamSpec("P")
+
+
+Formula: TypeAlias = Callable[..., jax.Array]
+"""``formula(position, *numbers, *options) -> values``."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A schedule: a formula with its numbers, which may be traced, and its options, which may not.
+
+    It can also be read between two steps, and prints as the call that made it.
+    """
+
+    formula: Formula
+    numbers: tuple[Any, ...] = ()
+    options: tuple[Any, ...] = ()
+    text: str = "schedule"
+
+    def __call__(self, step: ArrayLike) -> jax.Array:
+        """The value at ``step``, in the shape of ``step``."""
+        return self.at(position_of(step))
+
+    def at(self, position: Position) -> jax.Array:
+        """The value at a position."""
+        if any(callable(option) for option in self.options):
+            return _evaluated(self.formula, position, self.numbers, self.options)
+        values: jax.Array = _compiled(self.formula, position, self.numbers, self.options)
+        return values
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def _evaluated(formula: Formula, position: Position, numbers: tuple[Any, ...], options: tuple[Any, ...]) -> jax.Array:
+    return jnp.broadcast_to(formula(position, *numbers, *options), position.step.shape)
+
+
+# One compilation serves every schedule of a formula: the numbers are arguments, never constants.
+_compiled = jax.jit(_evaluated, static_argnames=("formula", "options"), inline=True)
+
+
+def read(schedule: Schedule, position: Position) -> jax.Array:
+    """The value of any schedule at a position; a foreign one sees whole steps, or epochs as one float."""
+    if isinstance(schedule, Curve):
+        return schedule.at(position)
+    step = position.step if position.part is None else position.real.value
+    return jnp.broadcast_to(as_float(schedule(step)), position.step.shape)
+
+
+def prints_as_call(factory: Callable[P, Schedule]) -> Callable[P, Schedule]:
+    """Let the schedules that ``factory`` returns print as the call that made them."""
+    signature = inspect.signature(factory)
+
+    @functools.wraps(factory)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Schedule:
+        curve = factory(*args, **kwargs)
+        assert isinstance(curve, Curve)
+        given = signature.bind(*args, **kwargs).arguments
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        shown = (f"{k}={v!r}" if signature.parameters[k].kind is keyword else repr(v) for k, v in given.items())
+        return replace(curve, text=f"{factory.__name__}({', '.join(shown)})")
+
+    return wrapped
+
+
+def progress_between(position: Position, start: Pair, stop: Pair) -> Progress:
+    """Progress through the phase from ``start`` to ``stop``, held at 0 before it and at 1 after it."""
+    length = _pairs.subtract(stop, start)
+    length = _pairs.choose(length.hi > 0, length, _pairs.known(1.0))
+
+    def share(steps: Pair) -> Pair:
+        positive = _pairs.choose(steps.hi > 0, steps, _pairs.known(0.0))
+        return _pairs.divide(_pairs.minimum(positive, length), length)
+
+    return Progress(share(position.since(start)), share(position.until(stop)))
+
+
+@inlined
+def latest(position: Position, pieces: Sequence[tuple[Pair, jax.Array]]) -> jax.Array:
+    """The value of the last piece whose start is reached; of starts that coincide the later counts."""
+    value = pieces[0][1]
+    for start, piece in pieces[1:]:
+        value = jnp.where(position.reached(start), piece, value)
+    return value
+
+
+def phase(
+    position: Position, start: Pair, stop: Pair, start_value: jax.Array, stop_value: jax.Array, shape: ShapeLike
+) -> jax.Array:
+    """The way from one value to another between two points of the run, held before and after."""
+    if shape == "hold":
+        return start_value
+    return shape_of(shape)(progress_between(position, start, stop), start_value, stop_value)
+
+
+def through(position: Position, knots: Sequence[Pair], values: Sequence[Any], shapes: Sequence[ShapeLike]) -> jax.Array:
+    """The curve that takes ``values[i]`` at ``knots[i]``, with ``shapes[i]`` between it and the next."""
+    heights = [as_float(value) for value in values]
+    phases = [
+        (knots[i], phase(position, knots[i], knots[i + 1], heights[i], heights[i + 1], shape))
+        for i, shape in enumerate(shapes)
+    ]
+    return latest(position, [*phases, (knots[-1], heights[-1])])

@@ -1,0 +1,148 @@
+"""What every schedule promises, for every row of the table."""
+
+from __future__ import annotations
+
+import zlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from schedule_table import CASES, LENGTHS, Case
+
+MAX_STEP = 2**31 - 1
+ULPS = 8
+
+every_schedule = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+def probes(case: Case, total: int, size: int = 512) -> np.ndarray:
+    """Steps around every boundary, spread over the run, and beyond it."""
+    rng = np.random.default_rng(zlib.crc32(case.name.encode()))
+    near = np.arange(-3, 4)
+    edges = [np.asarray(edge + near) for edge in (3, total, 3 * total // 10, *case.counts_for(total).values())]
+    edges += [np.asarray(total - count + near) for count in case.counts_for(total).values()]
+    small = np.geomspace(1, total, 64).astype(np.int64)
+    fixed = np.concatenate([*edges, small, total - small, [MAX_STEP]])
+    steps = np.concatenate([fixed, rng.integers(0, total, size - len(fixed))])
+    return np.clip(steps, 0, MAX_STEP).astype(np.int32)
+
+
+def ulp_errors(values: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Distance in units of the last place of a float32, where the value counts."""
+    counts = np.abs(expected) >= 1e-30 * np.abs(expected).max()
+    ulp = np.spacing(np.abs(expected).astype(np.float32)).astype(np.longdouble)
+    return np.where(counts, np.abs(values.astype(np.longdouble) - expected) / ulp, 0)
+
+
+@pytest.mark.parametrize("total", LENGTHS)
+@every_schedule
+def test_within_8_ulp_of_the_definition(case: Case, total: int):
+    steps = probes(case, total)
+    errors = ulp_errors(np.asarray(case.schedule(total)(steps)), case.expected(steps, total))
+    worst = int(errors.argmax())
+    assert errors[worst] <= ULPS, f"{errors[worst]:.1f} ulp at step {steps[worst]}"
+
+
+@every_schedule
+def test_eager_jit_and_vmap_agree(case: Case):
+    schedule, steps = case.schedule(), probes(case, 1000)
+    eager = np.asarray(schedule(steps))
+    scalars = np.asarray([schedule(int(step)) for step in steps[:40]])
+    for other in (jax.jit(schedule)(steps), jax.vmap(schedule)(steps), schedule(jnp.asarray(steps))):
+        assert ulp_errors(np.asarray(other), eager.astype(np.longdouble)).max() <= ULPS
+    assert ulp_errors(scalars, eager[:40].astype(np.longdouble)).max() <= ULPS
+
+
+@every_schedule
+def test_any_kind_of_step_gives_float32_of_its_shape(case: Case):
+    schedule = case.schedule()
+    for kind in (np.int8, np.uint8, np.int16, np.int32, np.uint32, np.int64, np.uint64, np.float16, np.float32):
+        for step in (kind(7), np.full((2, 3), 7, kind), jnp.asarray(7), jnp.full((2, 1), 7.0)):
+            value = schedule(step)
+            assert isinstance(value, jax.Array)
+            assert value.dtype == jnp.float32
+            assert value.shape == np.shape(step)
+            np.testing.assert_array_equal(value, np.broadcast_to(schedule(7), value.shape))
+    np.testing.assert_array_equal(schedule(7.9), schedule(7))
+    np.testing.assert_array_equal(jax.jit(schedule)(7.9), jax.jit(schedule)(7))
+
+
+@every_schedule
+def test_steps_outside_the_int32_range_are_clamped(case: Case):
+    schedule = case.schedule()
+    first, last = float(schedule(0)), float(schedule(MAX_STEP))
+    for step in (-1, -(10**12), np.int8(-128), np.int64(-(2**40)), -1.5, -np.inf, jnp.int32(-5), jnp.float32(-9)):
+        assert float(schedule(step)) == first
+    for step in (2**31, 10**12, np.int64(2**32 + 7), np.uint64(2**63), np.uint32(2**32 - 1), 1e12, np.inf):
+        assert float(schedule(step)) == last
+    traced = jax.jit(schedule)
+    for step in (jnp.uint32(2**32 - 1), jnp.float32(2.0**31), jnp.float32(jnp.inf)):
+        assert float(traced(step)) == float(traced(MAX_STEP))
+
+
+@every_schedule
+def test_held_after_the_end(case: Case):
+    if case.holds:
+        after = np.asarray([1000, 1001, 2000, 10**6, MAX_STEP], np.int32)
+        np.testing.assert_array_equal(case.schedule()(after), np.full(5, np.float32(case.expected(after[:1])[0])))
+
+
+@every_schedule
+def test_new_numbers_do_not_retrace(case: Case):
+    traces = 0
+
+    @jax.jit
+    def value(numbers, step):
+        nonlocal traces
+        traces += 1
+        return case.build(**numbers)(step)
+
+    numbers = {**case.values, **case.counts}
+    for scale in (1.0, 0.5, 0.25):
+        value({name: type(number)(number * scale) for name, number in numbers.items()}, 17)
+    assert traces == 1
+
+
+@every_schedule
+def test_vmap_over_every_number(case: Case):
+    steps = probes(case, 1000)
+    for name, number in {**case.values, **case.counts}.items():
+        several = np.asarray([number, number * 0.9, number * 0.8], np.int32 if isinstance(number, int) else np.float32)
+        together = jax.vmap(lambda one, name=name: case.schedule(**{name: one})(steps))(several)
+        for one, values in zip(several, together, strict=True):
+            alone = np.asarray(case.schedule(**{name: one})(steps))
+            assert ulp_errors(np.asarray(values), alone.astype(np.longdouble)).max() <= ULPS, (name, one)
+
+
+@every_schedule
+def test_inside_an_optax_chain_inside_scan(case: Case):
+    schedule = case.schedule()
+    optimizer = optax.scale_by_schedule(schedule)
+
+    def update(state, _):
+        updates, state = optimizer.update(jnp.ones(()), state)
+        return state, updates
+
+    _, rates = jax.lax.scan(update, optimizer.init(jnp.ones(())), length=20)
+    np.testing.assert_allclose(rates, schedule(np.arange(20)), rtol=1e-6)
+
+
+@every_schedule
+def test_prints_as_the_call_that_made_it(case: Case):
+    text = repr(case.schedule())
+    assert text.startswith(case.name.split()[0] + "(")
+    assert text.endswith(")")
+
+
+@pytest.mark.parametrize("step", [float("nan"), np.array([1.0, np.nan])])
+def test_a_step_that_is_nan_is_refused(step):
+    with pytest.raises(ValueError, match=r"schedule\(step\) must not be NaN, got"):
+        CASES[0].schedule()(step)
+
+
+@pytest.mark.parametrize("step", [True, "3", None, np.array(["a"]), 1j, np.array(True)])
+def test_a_step_of_the_wrong_kind_is_refused(step):
+    with pytest.raises(TypeError, match=r"schedule\(step\) takes"):
+        CASES[0].schedule()(step)
