@@ -8,7 +8,7 @@ Traced values pass unread, since they have no value yet; their shape is checked.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NoReturn
 
 import jax
@@ -98,6 +98,26 @@ def count(call: str, argument: str, value: Any, *, low: int = 0, high: int = MAX
     if scalar > high:
         refuse(call, argument, f"at most {high}", shown(scalar))
     return int(scalar)
+
+
+def counts(call: str, argument: str, values: Any, *, low: int = 0) -> tuple[Any, ...]:
+    """A sequence of whole numbers, each named by its index where it is wrong."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        refuse_type(call, argument, "a sequence of whole numbers", values)
+    return tuple(count(call, f"{argument}[{i}]", value, low=low) for i, value in enumerate(values))
+
+
+def numbers(call: str, argument: str, values: Any, *, low: float = -math.inf) -> tuple[Any, ...]:
+    """A sequence of real scalars, each named by its index where it is wrong."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        refuse_type(call, argument, "a sequence of numbers", values)
+    return tuple(number(call, f"{argument}[{i}]", value, low=low) for i, value in enumerate(values))
+
+
+def not_decreasing(call: str, argument: str, values: Sequence[Any]) -> None:
+    """Refuse a sequence in which a value is smaller than the one before it."""
+    for i in range(1, len(values)):
+        at_least(call, f"{argument}[{i}]", values[i], f"{argument}[{i - 1}]", values[i - 1])
 
 
 def choice(call: str, argument: str, value: Any, known: Collection[str]) -> str:

@@ -9,12 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from schedule_table import CASES, LENGTHS, Case
+from schedule_table import CASES, LENGTHS, VARIANTS, Case
+
+import lrjax
 
 MAX_STEP = 2**31 - 1
 ULPS = 8
 
 every_schedule = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+every_variant = pytest.mark.parametrize("case", [*CASES, *VARIANTS], ids=lambda case: case.name)
 
 
 def probes(case: Case, total: int, size: int = 512) -> np.ndarray:
@@ -37,7 +40,7 @@ def ulp_errors(values: np.ndarray, expected: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("total", LENGTHS)
-@every_schedule
+@every_variant
 def test_within_8_ulp_of_the_definition(case: Case, total: int):
     steps = probes(case, total)
     errors = ulp_errors(np.asarray(case.schedule(total)(steps)), case.expected(steps, total))
@@ -58,15 +61,18 @@ def test_eager_jit_and_vmap_agree(case: Case):
 @every_schedule
 def test_any_kind_of_step_gives_float32_of_its_shape(case: Case):
     schedule = case.schedule()
+    expected = float(schedule(7))
     for kind in (np.int8, np.uint8, np.int16, np.int32, np.uint32, np.int64, np.uint64, np.float16, np.float32):
-        for step in (kind(7), np.full((2, 3), 7, kind), jnp.asarray(7), jnp.full((2, 1), 7.0)):
+        for step in (kind(7), jnp.asarray(kind(7))):
             value = schedule(step)
             assert isinstance(value, jax.Array)
-            assert value.dtype == jnp.float32
-            assert value.shape == np.shape(step)
-            np.testing.assert_array_equal(value, np.broadcast_to(schedule(7), value.shape))
-    np.testing.assert_array_equal(schedule(7.9), schedule(7))
-    np.testing.assert_array_equal(jax.jit(schedule)(7.9), jax.jit(schedule)(7))
+            assert (value.dtype, value.shape) == (jnp.float32, ())
+            assert float(value) == expected
+    assert float(schedule(7.9)) == expected
+    for shape in ((), (0,), (3,), (2, 3)):
+        for dtype in (jnp.int8, jnp.int32, jnp.uint32, jnp.float32, jnp.bfloat16):
+            value = jax.eval_shape(schedule, jax.ShapeDtypeStruct(shape, dtype))
+            assert (value.dtype, value.shape, value.weak_type) == (jnp.float32, shape, False)
 
 
 @every_schedule
@@ -77,9 +83,8 @@ def test_steps_outside_the_int32_range_are_clamped(case: Case):
         assert float(schedule(step)) == first
     for step in (2**31, 10**12, np.int64(2**32 + 7), np.uint64(2**63), np.uint32(2**32 - 1), 1e12, np.inf):
         assert float(schedule(step)) == last
-    traced = jax.jit(schedule)
     for step in (jnp.uint32(2**32 - 1), jnp.float32(2.0**31), jnp.float32(jnp.inf)):
-        assert float(traced(step)) == float(traced(MAX_STEP))
+        assert float(schedule(step)) == last
 
 
 @every_schedule
@@ -101,32 +106,62 @@ def test_new_numbers_do_not_retrace(case: Case):
 
     numbers = {**case.values, **case.counts}
     for scale in (1.0, 0.5, 0.25):
-        value({name: type(number)(number * scale) for name, number in numbers.items()}, 17)
+        jax.eval_shape(value, {name: type(number)(number * scale) for name, number in numbers.items()}, 17)
     assert traces == 1
 
 
 @every_schedule
 def test_vmap_over_every_number(case: Case):
-    steps = probes(case, 1000)
-    for name, number in {**case.values, **case.counts}.items():
-        several = np.asarray([number, number * 0.9, number * 0.8], np.int32 if isinstance(number, int) else np.float32)
-        together = jax.vmap(lambda one, name=name: case.schedule(**{name: one})(steps))(several)
-        for one, values in zip(several, together, strict=True):
-            alone = np.asarray(case.schedule(**{name: one})(steps))
-            assert ulp_errors(np.asarray(values), alone.astype(np.longdouble)).max() <= ULPS, (name, one)
+    steps, numbers = probes(case, 1000), {**case.values, **case.counts}
+    for name, number in numbers.items():
+        lanes = np.asarray([number, number * 0.9], np.int32 if isinstance(number, int) else np.float32)
+        shape = jax.eval_shape(jax.vmap(lambda one, name=name: case.schedule(**{name: one})(steps)), lanes)
+        assert shape.shape == (2, len(steps))
+
+    # Each lane changes one number alone; one compilation serves them all.
+    lanes = [{**numbers, name: type(numbers[name])(numbers[name] * 0.9)} for name in numbers]
+    stacked = {name: np.asarray([lane[name] for lane in lanes]) for name in numbers}
+    together = jax.vmap(lambda lane: case.build(**lane)(steps))(stacked)
+    for lane, values in zip(lanes, together, strict=True):
+        alone = np.asarray(case.build(**lane)(steps)).astype(np.longdouble)
+        assert ulp_errors(np.asarray(values), alone).max() <= ULPS, lane
 
 
-@every_schedule
-def test_inside_an_optax_chain_inside_scan(case: Case):
-    schedule = case.schedule()
+def rates_in_scan(schedule):
+    """The rates that an optax chain applies, inside jit and scan."""
     optimizer = optax.scale_by_schedule(schedule)
 
     def update(state, _):
         updates, state = optimizer.update(jnp.ones(()), state)
         return state, updates
 
-    _, rates = jax.lax.scan(update, optimizer.init(jnp.ones(())), length=20)
-    np.testing.assert_allclose(rates, schedule(np.arange(20)), rtol=1e-6)
+    return jax.lax.scan(update, optimizer.init(jnp.ones(())), length=20)[1]
+
+
+@every_schedule
+def test_inside_an_optax_chain_inside_scan(case: Case):
+    rates = jax.eval_shape(lambda: rates_in_scan(case.schedule()))
+    assert (rates.shape, rates.dtype) == ((20,), jnp.float32)
+
+
+def test_a_scan_applies_the_rates_of_the_schedule():
+    schedule = lrjax.warmup_cosine(0.1, 18, warmup_steps=3)
+    np.testing.assert_allclose(rates_in_scan(schedule), schedule(np.arange(20)), rtol=1e-6)
+
+
+def test_traced_steps_of_every_kind():
+    traced = jax.jit(lrjax.warmup_cosine(0.1, 18, warmup_steps=3, end_value=0.01))
+    for step in (np.int8(7), np.uint16(7), np.float32(7.9), jnp.bfloat16(7)):
+        assert float(traced(step)) == float(traced(7))
+    for step in (np.uint32(2**32 - 1), np.float32(2.0**31), np.float32(np.inf)):
+        assert float(traced(step)) == np.float32(0.01)
+    for step in (np.int8(-7), np.float32(-0.5), np.float32(-np.inf), np.float32(np.nan)):
+        assert float(traced(step)) == 0.0
+
+
+def test_a_schedule_is_a_pytree_of_its_numbers():
+    halved = jax.tree.map(lambda number: number / 2, lrjax.schedules.scale_by(lrjax.constant(0.1), 0.5))
+    assert float(halved(3)) == pytest.approx(0.0125)
 
 
 @every_schedule

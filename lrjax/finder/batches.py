@@ -7,6 +7,7 @@ shape of one batch beforehand, so that everything is checked and compiled before
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -26,11 +27,11 @@ _END = object()
 
 
 class Chunk(NamedTuple):
-    """``count`` batches, the i-th at index ``(first + i) % length`` of leaves that are ``length`` long."""
+    """``steps`` batches, the i-th at index ``(first + i) % length`` of leaves that are ``length`` long."""
 
     batches: PyTree
     first: int
-    count: int
+    steps: int
 
 
 class EndOfBatches(Exception):  # noqa: N818 (an event, as StopIteration is)
@@ -40,11 +41,12 @@ class EndOfBatches(Exception):  # noqa: N818 (an event, as StopIteration is)
 class Source(Protocol):
     """Batches in the order of the steps."""
 
-    batch: PyTree
-    """The shapes of one batch."""
-
     length: int | None
     """Batches until it starts again, None where it never does."""
+
+    @property
+    def batch(self) -> PyTree:
+        """The shapes of one batch."""
 
     def take(self, count: int) -> Chunk:
         """The next batches, at least one and at most ``count``; raises EndOfBatches."""
@@ -73,12 +75,16 @@ class Stacked:
         self._length = trees.leading_axis(call, "batches", self._batches, "steps")
         self._taken = 0
         self.length: int | None = self._length
-        self.batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), self._batches)
+
+    @property
+    def batch(self) -> PyTree:
+        """The leaves without their step axis."""
+        return jax.tree.map(lambda leaf: trees.shaped(leaf.shape[1:], leaf.dtype), self._batches)
 
     def take(self, count: int) -> Chunk:
         """All batches, and where among them the next ones are."""
         chunk = Chunk(self._batches, self._taken % self._length, min(count, SEGMENT_STEPS))
-        self._taken += chunk.count
+        self._taken += chunk.steps
         return chunk
 
 
@@ -86,29 +92,44 @@ class Stream:
     """Batches pulled one a step from an iterable, and from its start again where it has a length."""
 
     def __init__(self, call: str, batches: Iterable[Any]) -> None:
-        """Pull the first batch, whose structure, shapes and dtypes all others must have."""
+        """Nothing is pulled before it is needed."""
+        self._call = call
         self._iterable = batches
         self._iterator: Iterator[Any] | None = None
-        self._pulled = 0
+        self._in_pass = 0
+        self._taken = 0
         self._end: EndOfBatches | None = None
         self.length = _length(batches)
+
+    @cached_property
+    def batch(self) -> PyTree:
+        """The structure, shapes and dtypes of the first batch, which all others must have."""
+        return jax.tree.map(trees.shape_of, self._first)
+
+    @cached_property
+    def _first(self) -> PyTree:
+        """The first batch."""
         try:
-            self._first = self._next()
+            first = self._next()
         except EndOfBatches as end:
-            _checks.refuse(call, "batches", "an iterable that yields batches", f"none: {end}")
-        if not jax.tree.leaves(self._first):
-            _checks.refuse(call, "batches", "an iterable that yields batches of arrays", _checks.shown(self._first))
-        self.batch = jax.tree.map(trees.shape_of, self._first)
-        size = sum(leaf.nbytes for leaf in jax.tree.leaves(self._first))
-        self._capacity = min(SEGMENT_STEPS, max(1, CHUNK_BYTES // max(size, 1)))
-        self._ahead = [self._first]
+            _checks.refuse(self._call, "batches", "an iterable that yields batches", f"none: {end}")
+        if not jax.tree.leaves(first):
+            _checks.refuse(self._call, "batches", "an iterable that yields batches of arrays", _checks.shown(first))
+        return first
+
+    @cached_property
+    def _capacity(self) -> int:
+        """Batches in a chunk."""
+        size: int = sum(leaf.nbytes for leaf in jax.tree.leaves(self._first))
+        return min(SEGMENT_STEPS, max(1, CHUNK_BYTES // max(size, 1)))
 
     def take(self, count: int) -> Chunk:
         """The next batches, stacked into leaves of one length, so that one program serves all chunks."""
         batches: list[PyTree] = []
         while self._end is None and len(batches) < min(count, self._capacity):
             try:
-                batches.append(self._ahead.pop() if self._ahead else self._next_like_first())
+                batches.append(self._next_like_first() if self._taken else self._first)
+                self._taken += 1
             except EndOfBatches as end:
                 self._end = end
         if self._end is not None and not batches:
@@ -119,15 +140,15 @@ class Stream:
     def _next(self) -> PyTree:
         """The next batch as host arrays, from a new pass where a sized iterable has ended its own."""
         try:
-            if self._iterator is None or (self.length and self._pulled >= self.length):
-                self._iterator, self._pulled = iter(self._iterable), 0
+            if self._iterator is None or (self.length and self._in_pass >= self.length):
+                self._iterator, self._in_pass = iter(self._iterable), 0
             batch = next(self._iterator, _END)
-            arrays = jax.tree.map(_host_array, batch) if batch is not _END else None
-        except Exception as error:  # noqa: BLE001 (a loader may raise anything; the cause is kept)
+            arrays = None if batch is _END else trees.of_arrays(self._call, "batches", jax.tree.map(np.asarray, batch))
+        except Exception as error:  # a loader may raise anything; the cause is kept
             raise EndOfBatches(f"the iterable raised {error!r}; repair it and run again") from error
         if batch is _END:
             raise EndOfBatches("the iterable was exhausted; give it more batches, or ask for fewer steps")
-        self._pulled += 1
+        self._in_pass += 1
         return arrays
 
     def _next_like_first(self) -> PyTree:
@@ -147,9 +168,3 @@ def _length(batches: Iterable[Any]) -> int | None:
         return len(batches)  # type: ignore[arg-type]
     except TypeError:  # a loader over an iterable data set has __len__ and refuses it
         return None
-
-
-def _host_array(leaf: Any) -> np.ndarray:
-    """``leaf`` as NumPy holds it, in the dtype that JAX would give it."""
-    array = np.asarray(leaf)
-    return array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)

@@ -64,7 +64,8 @@ def compiled(function: Callable[..., PyTree], *args: PyTree, donate_first: bool 
 
     donated = len(jax.tree.leaves(shapes[0])) if donate_first else 0
     donated_leaves = tuple(range(len(constants), len(constants) + donated))
-    lowered = jax.jit(flat, donate_argnums=donated_leaves).lower(*constants, *jax.tree.leaves(shapes))
+    jitted = jax.jit(flat, donate_argnums=donated_leaves, keep_unused=True)  # the text then names every argument
+    lowered = jitted.lower(*constants, *jax.tree.leaves(shapes))
     return Program(_executable(lowered), constants, jax.tree.structure(result))
 
 

@@ -25,11 +25,13 @@ Formula: TypeAlias = Callable[..., jax.Array]
 """``formula(position, *numbers, *options) -> values``."""
 
 
-@dataclass(frozen=True)
+@jax.tree_util.register_pytree_node_class
+@dataclass(frozen=True, eq=False)
 class Curve:
     """A schedule: a formula with its numbers, which may be traced, and its options, which may not.
 
-    It can also be read between two steps, and prints as the call that made it.
+    It can also be read between two steps, and prints as the call that made it. As a pytree its leaves are the
+    numbers, its own and those of the schedules among its options.
     """
 
     formula: Formula
@@ -43,21 +45,37 @@ class Curve:
 
     def at(self, position: Position) -> jax.Array:
         """The value at a position."""
-        if any(callable(option) for option in self.options):
-            return _evaluated(self.formula, position, self.numbers, self.options)
-        values: jax.Array = _compiled(self.formula, position, self.numbers, self.options)
+        values: jax.Array = (_evaluated if self._holds_foreign_code else _compiled)(self, position)
         return values
+
+    @property
+    def _holds_foreign_code(self) -> bool:
+        """Whether a user's function takes part, which may hold tracers and so must not enter a cache."""
+        return any(o._holds_foreign_code if isinstance(o, Curve) else callable(o) for o in self.options)
 
     def __repr__(self) -> str:
         return self.text
 
+    def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """The numbers, and what stays the same when they change."""
+        curves = [option for option in self.options if isinstance(option, Curve)]
+        static = tuple(Curve if isinstance(option, Curve) else option for option in self.options)
+        return (self.numbers, curves), (self.formula, static)
 
-def _evaluated(formula: Formula, position: Position, numbers: tuple[Any, ...], options: tuple[Any, ...]) -> jax.Array:
-    return jnp.broadcast_to(formula(position, *numbers, *options), position.step.shape)
+    @classmethod
+    def tree_unflatten(cls, static: tuple[Any, ...], children: tuple[Any, ...]) -> Curve:
+        """The schedule with other numbers."""
+        formula, options = static
+        curves = iter(children[1])
+        return cls(formula, children[0], tuple(next(curves) if option is Curve else option for option in options))
+
+
+def _evaluated(curve: Curve, position: Position) -> jax.Array:
+    return jnp.broadcast_to(curve.formula(position, *curve.numbers, *curve.options), position.step.shape)
 
 
 # One compilation serves every schedule of a formula: the numbers are arguments, never constants.
-_compiled = jax.jit(_evaluated, static_argnames=("formula", "options"), inline=True)
+_compiled = jax.jit(_evaluated, inline=True)
 
 
 def read(schedule: Schedule, position: Position) -> jax.Array:

@@ -9,7 +9,7 @@ Source: T. J. Dekker, A floating-point technique for extending the available pre
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
@@ -58,9 +58,14 @@ def known(value: float) -> Pair:
     return Pair(jnp.asarray(hi), as_float(value - float(hi)))
 
 
+def int32(value: Any) -> jax.Array:
+    """A step count."""
+    return jnp.asarray(value).astype(jnp.int32)
+
+
 def whole(value: Any) -> Pair:
-    """An int32, exactly."""
-    integer = jnp.asarray(value).astype(jnp.int32)
+    """A step count, exactly."""
+    integer = int32(value)
     low_bits = integer & 0xFF
     return _normalized((integer - low_bits).astype(float_dtype()), low_bits.astype(float_dtype()))
 
@@ -68,7 +73,7 @@ def whole(value: Any) -> Pair:
 @inlined
 def steps_since(step: Any, start: Any) -> jax.Array:
     """``max(step - start, 0)`` in int32."""
-    return jnp.maximum(step - jnp.asarray(start).astype(jnp.int32), 0)
+    return jnp.maximum(step - int32(start), 0)
 
 
 def _normalized(large: jax.Array, small: jax.Array) -> Pair:
@@ -95,6 +100,11 @@ def _head_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[ja
     return _head(*primals), tangents[0]
 
 
+def negative(a: Pair) -> Pair:
+    """-a."""
+    return Pair(-a.hi, -a.lo)
+
+
 @inlined
 def add(a: Pair, b: Pair) -> Pair:
     """A + b."""
@@ -105,7 +115,7 @@ def add(a: Pair, b: Pair) -> Pair:
 @inlined
 def subtract(a: Pair, b: Pair) -> Pair:
     """A - b, exact for integers."""
-    return add(a, Pair(-b.hi, -b.lo))
+    return add(a, negative(b))
 
 
 @inlined
@@ -135,6 +145,11 @@ def minimum(a: Pair, b: Pair) -> Pair:
 def choose(condition: jax.Array, a: Pair, b: Pair) -> Pair:
     """``a`` where the condition holds, else ``b``."""
     return Pair(jnp.where(condition, a.hi, b.hi), jnp.where(condition, a.lo, b.lo))
+
+
+def stack(pairs: Sequence[Pair]) -> Pair:
+    """Scalars along a new axis."""
+    return Pair(jnp.stack([pair.hi for pair in pairs]), jnp.stack([pair.lo for pair in pairs]))
 
 
 @inlined

@@ -32,8 +32,7 @@ class Position(NamedTuple):
 
     def until(self, stop: Pair) -> Pair:
         """Steps left to ``stop``, negative after it."""
-        gone = self.since(stop)
-        return Pair(-gone.hi, -gone.lo)
+        return _pairs.negative(self.since(stop))
 
     def counted_from(self, start: Any) -> Position:
         """The same point on the clock of a schedule that begins at ``start``."""

@@ -83,10 +83,12 @@ def exponential(progress: Progress, start: jax.Array, end: jax.Array) -> jax.Arr
     one = jnp.ones_like(start)
     ratio = _pairs.divide(_pairs.real(jnp.where(positive, end, one)), _pairs.real(jnp.where(positive, start, one)))
     geometric = start * _pairs.power(ratio, progress.done)
-    rate = _pairs.known(-math.log(RATIO_TO_ZERO))
-    fall = _pairs.expm1(_pairs.multiply(rate, progress.left)) / (1 / RATIO_TO_ZERO - 1)
-    backward = _pairs.multiply(rate, progress.done)
-    rise = -_pairs.expm1(Pair(-backward.hi, -backward.lo)) / (1 - RATIO_TO_ZERO)
+    # fall = expm1(rate left) / (1/r - 1) and rise = -expm1(-rate done) / (1 - r); blend reads one of them
+    falling = start >= end
+    rate = jnp.where(falling, -math.log(RATIO_TO_ZERO), math.log(RATIO_TO_ZERO))
+    grown = _pairs.expm1(_pairs.multiply(_pairs.real(rate), _pairs.choose(falling, progress.left, progress.done)))
+    weight = grown / jnp.where(falling, 1 / RATIO_TO_ZERO - 1, RATIO_TO_ZERO - 1)
+    fall, rise = jnp.where(falling, weight, 1 - weight), jnp.where(falling, 1 - weight, weight)
     return jnp.where(positive, geometric, blend(start, end, fall, rise))
 
 

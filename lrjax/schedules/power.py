@@ -57,7 +57,7 @@ def power(
         >>> import lrjax
         >>> schedule = lrjax.power(250_000, batch_size=1024, warmup_steps=1000, decay_steps=25_000)
         >>> print([round(float(schedule(step)), 5) for step in (500, 1000, 100_000, 250_000)])
-        [0.01, 0.02, 0.00485, 0.0]
+        [0.01, 0.02, 0.00484, 0.0]
 
     Source: Shen et al., arXiv:2408.13359.
     """
@@ -96,7 +96,8 @@ def _power(
         return jnp.where(begun, jnp.minimum(law * as_float(amplitude) * as_float(batch), as_float(cap)), as_float(cap))
 
     warm, decay_start, stop = whole(warmup), subtract(whole(total), whole(cooldown)), whole(total)
-    rise = phase(position, whole(0), warm, as_float(0.0), eta(warm), "linear")
-    fall = phase(position, decay_start, stop, eta(decay_start), as_float(end), decay)
+    at_warm, at_decay_start = eta(_pairs.stack([warm, decay_start]))
+    rise = phase(position, whole(0), warm, as_float(0.0), at_warm, "linear")
+    fall = phase(position, decay_start, stop, at_decay_start, as_float(end), decay)
     pieces = [(whole(0), rise), (warm, eta(position.real)), (decay_start, fall), (stop, as_float(end))]
     return latest(position, pieces)

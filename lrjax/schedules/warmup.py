@@ -43,12 +43,51 @@ def warmup_cosine(
     Example:
         >>> import lrjax
         >>> schedule = lrjax.warmup_cosine(1e-3, 1000, warmup_steps=100)
-        >>> print([float(schedule(step).round(6)) for step in (0, 50, 100, 550, 1000)])
-        [0.0, 0.0005000000237487257, 0.0010000000474974513, 0.0005000000237487257, 0.0]
+        >>> print([round(float(schedule(step)), 6) for step in (0, 50, 100, 550, 1000)])
+        [0.0, 0.0005, 0.001, 0.0005, 0.0]
 
     Source: Loshchilov and Hutter, arXiv:1608.03983; warmup as in Goyal et al., arXiv:1706.02677.
     """
     return _warmup_then("warmup_cosine", "cosine", peak_value, total_steps, warmup_steps, init_value, end_value)
+
+
+@prints_as_call
+def warmup_linear(
+    peak_value: ArrayLike,
+    total_steps: ArrayLike,
+    *,
+    warmup_steps: ArrayLike,
+    init_value: ArrayLike = 0.0,
+    end_value: ArrayLike = 0.0,
+) -> Schedule:
+    """Linear warmup, then a straight line down to the end.
+
+    ``f(step) = init_value + (peak_value - init_value) * step / warmup_steps`` in the warmup, then
+    ``end_value + (peak_value - end_value) * (total_steps - step) / (total_steps - warmup_steps)``; ``end_value`` from
+    ``total_steps`` on.
+
+    Args:
+        peak_value: Rate at ``warmup_steps``, a non-negative scalar.
+        total_steps: Steps of the whole run, warmup included.
+        warmup_steps: Steps of the warmup; 0 starts at the peak.
+        init_value: Rate at step 0.
+        end_value: Rate at ``total_steps`` and after it.
+
+    Returns:
+        A schedule: steps of any shape to float32 of that shape.
+
+    Raises:
+        ValueError: Where a value is out of range, or the warmup is longer than the run.
+
+    Example:
+        >>> from lrjax.schedules import warmup_linear
+        >>> schedule = warmup_linear(1e-3, 1000, warmup_steps=100)
+        >>> print([round(float(schedule(step)), 6) for step in (0, 50, 100, 550, 1000)])
+        [0.0, 0.0005, 0.001, 0.0005, 0.0]
+
+    Source: Goyal et al., arXiv:1706.02677; to zero, Bergsma et al., arXiv:2502.15938.
+    """
+    return _warmup_then("warmup_linear", "linear", peak_value, total_steps, warmup_steps, init_value, end_value)
 
 
 def _warmup_then(

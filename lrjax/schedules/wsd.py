@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 import jax
 from jax.typing import ArrayLike
 
@@ -78,3 +81,80 @@ def _wsd(
     decay_start = subtract(whole(total), whole(cooldown))
     knots = [whole(0), whole(warmup), decay_start, whole(total)]
     return through(position, knots, [init, peak, peak, end], ["linear", "hold", decay])
+
+
+@prints_as_call
+def wsd_cycles(
+    peak_value: ArrayLike,
+    cycle_ends: Sequence[ArrayLike],
+    *,
+    warmup_steps: ArrayLike,
+    decay_steps: ArrayLike,
+    decay: ShapeLike = "inverse",
+    init_value: ArrayLike = 0.0,
+    end_value: ArrayLike = 0.0,
+) -> Schedule:
+    """Several cooldowns in one run: each leaves a checkpoint, and the next cycle goes on from it at the peak.
+
+    ``f(step) = wsd(step - start)`` in the cycle from one of the ``cycle_ends`` to the next; only the first warms up,
+    and each of the others is at ``peak_value`` from its first step.
+
+    Args:
+        peak_value: Rate of the stable phases, a non-negative scalar.
+        cycle_ends: The steps at which a cooldown is over, increasing; the last is the end of the run.
+        warmup_steps: Steps of the one warmup.
+        decay_steps: Steps of every cooldown.
+        decay: ``fall``, as in :func:`wsd`.
+        init_value: Rate at step 0.
+        end_value: Rate at which a cooldown ends.
+
+    Returns:
+        A schedule: steps of any shape to float32 of that shape.
+
+    Raises:
+        ValueError: Where a value is out of range, the ends do not increase, or a cycle is shorter than its phases.
+
+    Example:
+        >>> from lrjax.schedules import wsd_cycles
+        >>> schedule = wsd_cycles(1e-3, [100, 300], warmup_steps=10, decay_steps=20, end_value=1e-4)
+        >>> print([round(float(schedule(step)), 5) for step in (0, 10, 90, 100, 290, 300)])
+        [0.0, 0.001, 0.00018, 0.001, 0.00018, 0.0001]
+
+    Source: WSD-S, Wen et al., arXiv:2410.05192.
+    """
+    ends = _checks.counts("wsd_cycles", "cycle_ends", cycle_ends, low=1)
+    if not ends:
+        _checks.refuse("wsd_cycles", "cycle_ends", "at least one step", "none")
+    _checks.not_decreasing("wsd_cycles", "cycle_ends", ends)
+    peak = _checks.number("wsd_cycles", "peak_value", peak_value, low=0)
+    warmup = _checks.count("wsd_cycles", "warmup_steps", warmup_steps)
+    cooldown = _checks.count("wsd_cycles", "decay_steps", decay_steps)
+    init = _checks.number("wsd_cycles", "init_value", init_value, low=0)
+    end = _checks.number("wsd_cycles", "end_value", end_value, low=0)
+    shape = checked_shape("wsd_cycles", "decay", decay)
+    _checks.at_most("wsd_cycles", "warmup_steps", warmup, "cycle_ends[0]", ends[0])
+    _checks.at_most("wsd_cycles", "decay_steps", cooldown, "cycle_ends[0] - warmup_steps", ends[0], warmup)
+    for i in range(1, len(ends)):
+        bound = f"cycle_ends[{i}] - cycle_ends[{i - 1}]"
+        _checks.at_most("wsd_cycles", "decay_steps", cooldown, bound, ends[i], ends[i - 1])
+    return Curve(_wsd_cycles, (peak, ends, warmup, cooldown, init, end), (shape,))
+
+
+def _wsd_cycles(
+    position: Position,
+    peak: jax.Array,
+    ends: tuple[jax.Array, ...],
+    warmup: jax.Array,
+    cooldown: jax.Array,
+    init: jax.Array,
+    end: jax.Array,
+    decay: ShapeLike,
+) -> jax.Array:
+    knots, values, shapes = [whole(0), whole(warmup)], [init, peak], [cast("ShapeLike", "linear")]
+    for i, cycle_end in enumerate(ends):
+        # Two knots on the same step are a jump: the cooldown's end, and the peak that follows it.
+        restart = [] if i == 0 else [whole(ends[i - 1])]
+        knots += [*restart, subtract(whole(cycle_end), whole(cooldown)), whole(cycle_end)]
+        values += [peak] * len(restart) + [peak, end]
+        shapes += ["hold"] * len(restart) + ["hold", decay]
+    return through(position, knots, values, shapes)

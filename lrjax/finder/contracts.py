@@ -1,0 +1,142 @@
+"""What the user's functions answer, traced once with shapes only, so that a wrong one is named before anything runs."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.extend.core import Var
+
+from lrjax import _checks
+from lrjax.finder import trees
+from lrjax.finder.training import Hyperparams, Init, Step
+from lrjax.typing import LossFn, OptimizerFactory, PyTree
+
+_TRACE_ERRORS = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
+
+
+def accepts(call: str, argument: str, function: Any, names: list[str]) -> None:
+    """Refuse what cannot be called with these arguments; a name that ends in ``=`` is a keyword."""
+    written = f"{argument}({', '.join(name + name[:-1] if name.endswith('=') else name for name in names)})"
+    _checks.function(call, argument, function, written)
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # some built-in functions have none to read
+        return
+    try:
+        signature.bind(
+            *(name for name in names if not name.endswith("=")),
+            **{name[:-1]: name for name in names if name.endswith("=")},
+        )
+    except TypeError as error:
+        raise TypeError(f"`{call}({argument}=...)` must be callable as {written}: {error}") from None
+
+
+def loss(call: str, loss_fn: LossFn, params: PyTree, batch: PyTree, model_state: PyTree, rng: Any) -> None:
+    """Refuse a loss that takes or answers other than the run's model_state and rng ask for."""
+    keywords = {name: value for name, value in (("state", model_state), ("rng", rng)) if value is not None}
+    accepts(call, "loss_fn", loss_fn, ["params", "batch", *(f"{name}=" for name in keywords)])
+    result = jax.eval_shape(loss_fn, params, batch, **keywords)
+    if model_state is None:
+        hint = "; give model_state= if it returns (loss, new_state)" if isinstance(result, tuple) else ""
+        scalar(call, "loss_fn", result, hint)
+        return
+    if not (isinstance(result, tuple) and len(result) == 2):
+        got = f"got {_shown(result)}"
+        raise TypeError(f"`{call}(loss_fn=...)` must return (loss, new_state) where there is a model_state, {got}")
+    scalar(call, "loss_fn", result[0], " as the loss of (loss, new_state)")
+    if not trees.alike(result[1], model_state, dtypes=False):
+        _checks.refuse(
+            call,
+            "loss_fn",
+            f"a function whose new_state is like model_state, {trees.described(model_state)}",
+            trees.described(result[1]),
+        )
+
+
+def evaluate(call: str, function: LossFn, params: PyTree, batch: PyTree, model_state: PyTree) -> None:
+    """Refuse an evaluation that does not answer a scalar."""
+    keywords = {} if model_state is None else {"state": model_state}
+    accepts(call, "evaluate", function, ["params", "batch", *(f"{name}=" for name in keywords)])
+    scalar(call, "evaluate", jax.eval_shape(function, params, batch, **keywords), "")
+
+
+def scalar(call: str, argument: str, result: Any, hint: str) -> None:
+    """Refuse what is not the shape of one floating-point number."""
+    if not isinstance(result, jax.ShapeDtypeStruct):
+        raise TypeError(f"`{call}({argument}=...)` must return a scalar, got {_shown(result)}{hint}")
+    if result.shape != ():
+        _checks.refuse(
+            call, argument, "a function to a scalar (a mean, say)", f"one to an array of shape {result.shape}"
+        )
+    if not jnp.issubdtype(result.dtype, jnp.floating):
+        raise TypeError(f"`{call}({argument}=...)` must return a floating-point scalar, got dtype {result.dtype}{hint}")
+
+
+def optimizer(call: str, factory: OptimizerFactory, params: PyTree) -> None:
+    """Refuse what is not a function of a traced rate to an optimizer whose state keeps its shapes."""
+    if isinstance(factory, optax.GradientTransformation):
+        raise TypeError(
+            f"`{call}(optimizer=...)` must be a function of the learning rate, got a built optimizer: "
+            "pass optax.adamw, not optax.adamw(1e-3)"
+        )
+    accepts(call, "optimizer", factory, ["learning_rate"])
+
+    def one_update(rate: Any, params: PyTree) -> tuple[PyTree, PyTree]:
+        try:
+            built = factory(rate)
+        except _TRACE_ERRORS as error:
+            raise TypeError(
+                f"`{call}(optimizer=...)` must build its optimizer from a traced learning rate (a Python `if`, `float` "
+                "or NumPy function of the rate cannot read it)"
+            ) from error
+        if not isinstance(built, optax.GradientTransformation):
+            raise TypeError(f"`{call}(optimizer=...)` must return an optax.GradientTransformation, got {_shown(built)}")
+        state = built.init(params)
+        update = optax.with_extra_args_support(built).update
+        return state, update(params, state, params, value=jnp.zeros(()))[1]
+
+    rate = trees.shaped((), jax.dtypes.canonicalize_dtype(np.float64))
+    before, after = jax.eval_shape(one_update, rate, params)
+    if not trees.alike(before, after, dtypes=False):
+        _checks.refuse(
+            call,
+            "optimizer",
+            f"one whose state keeps its structure and shapes, {trees.described(before)}",
+            f"{trees.described(after)} after an update",
+        )
+
+
+def seeds(call: str, count: int, init: Init, step: Step, rng: Any, batch: PyTree) -> None:
+    """Refuse several seeds where neither a lane's parameters nor its loss depend on the seed."""
+
+    def outcome(seed: Any, batch: PyTree) -> PyTree:
+        carry = init(Hyperparams(jnp.ones(()), seed), rng)
+        return carry.params, step(carry, batch)[1]
+
+    jaxpr = jax.make_jaxpr(outcome)(trees.shaped((), jnp.int32), batch).jaxpr
+    depending = {jaxpr.invars[0]}
+    for equation in jaxpr.eqns:
+        if any(isinstance(variable, Var) and variable in depending for variable in equation.invars):
+            depending.update(equation.outvars)
+    if not any(isinstance(variable, Var) and variable in depending for variable in jaxpr.outvars):
+        _checks.refuse(
+            call,
+            "seeds",
+            "left out where seeds change nothing (params is no function of a key or ignores it, and there is no rng "
+            "that loss_fn uses)",
+            f"{count} seeds",
+        )
+
+
+def _shown(result: Any) -> str:
+    """What a function returned, as a message prints it."""
+    return f"{_checks.shown(result)} ({type(result).__name__})"

@@ -1,0 +1,101 @@
+"""Adam with decoupled weight decay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import optax
+
+from lrjax import _checks
+from lrjax.optimizers import _arguments
+from lrjax.optimizers._preset import Hold, preset
+from lrjax.optimizers.clipping import check_max_norm
+from lrjax.typing import PyTree, ScalarOrSchedule
+
+
+def adamw(
+    learning_rate: ScalarOrSchedule = 1e-3,
+    b1: jax.typing.ArrayLike = 0.9,
+    b2: jax.typing.ArrayLike = 0.999,
+    eps: jax.typing.ArrayLike = 1e-8,
+    eps_root: jax.typing.ArrayLike = 0.0,
+    mu_dtype: Any = None,
+    weight_decay: jax.typing.ArrayLike = 0.01,
+    mask: PyTree | Callable[[PyTree], PyTree] | None = None,
+    *,
+    nesterov: bool = False,
+    max_norm: ScalarOrSchedule | None = 1.0,
+) -> optax.GradientTransformationExtraArgs:
+    """AdamW behind gradient clipping; unlike ``optax.adamw`` in the points that follow.
+
+    ``learning_rate`` defaults to 1e-3 (optax: none) and ``weight_decay`` to 0.01 (optax: 1e-4), as in
+    PyTorch and in practitioners' tables; ``weight_decay`` is a number and no schedule; gradients are clipped
+    to ``max_norm`` first; a non-finite gradient skips the step; half-precision parameters have their moments
+    and arithmetic in float32.
+
+    ``g = gradient * min(1, max_norm / norm(gradient))``, ``mu' = b1 * mu + (1 - b1) * g``,
+    ``nu' = b2 * nu + (1 - b2) * g**2``, with t the number of steps applied, this one included,
+    ``update = -learning_rate * ((mu' / (1 - b1**t)) / (sqrt(nu' / (1 - b2**t) + eps_root) + eps)
+    + weight_decay * params)``.
+
+    A skipped step leaves parameters, moments and counts as they were, the schedule's included; the state's
+    ``clip.nonfinite`` counts it.
+
+    Args:
+        learning_rate: A number, a traced scalar, or a schedule of the steps applied.
+        b1: Decay of the first moment, from 0 to less than 1.
+        b2: Decay of the second moment, from 0 to less than 1.
+        eps: Added to the denominator outside the square root.
+        eps_root: Added inside the square root.
+        mu_dtype: Dtype that the first moment is stored in; None for the parameters', float32 at least.
+        weight_decay: Decay per step in units of the learning rate; decoupled from the gradient.
+        mask: Booleans of the parameters' structure or a prefix of it, or a function that makes them from
+            the parameters: which leaves decay. None for all.
+        nesterov: Whether the first moment looks ahead.
+        max_norm: Largest global norm of the gradient: a number, a traced scalar or a schedule; None disables
+            clipping.
+
+    Returns:
+        A transformation whose state is a ``PresetState``; extra arguments to ``update`` are accepted.
+
+    Raises:
+        TypeError: An argument is of the wrong kind.
+        ValueError: An argument is out of its range.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, optax
+        >>> from lrjax.optimizers import adamw
+        >>> optimizer = adamw(0.1)
+        >>> params = jnp.array([1.0, -2.0])
+        >>> state = optimizer.init(params)
+        >>> grads = jax.grad(lambda x: jnp.sum(x**2))(params)
+        >>> updates, state = optimizer.update(grads, state, params)
+        >>> [round(float(p), 3) for p in optax.apply_updates(params, updates)]
+        [0.899, -1.898]
+
+    Source:
+        Loshchilov and Hutter, "Decoupled weight decay regularization" (2019), arXiv:1711.05101;
+        ``optax.adamw``.
+    """
+    call = "adamw"
+    learning_rate = _arguments.learning_rate(call, "learning_rate", learning_rate)
+    b1 = _arguments.decay(call, "b1", b1)
+    b2 = _arguments.decay(call, "b2", b2)
+    eps = _arguments.number(call, "eps", eps, low=0.0)
+    eps_root = _arguments.number(call, "eps_root", eps_root, low=0.0)
+    mu_dtype = _arguments.moment_dtype(call, "mu_dtype", mu_dtype)
+    weight_decay = _arguments.number(call, "weight_decay", weight_decay, low=0.0)
+    mask = _arguments.mask(call, "mask", mask)
+    _checks.flag(call, "nesterov", nesterov)
+    max_norm = check_max_norm(call, max_norm)
+
+    def optimizer(hold: Hold) -> optax.GradientTransformation:
+        return optax.chain(
+            optax.scale_by_adam(hold(b1), hold(b2), eps, eps_root, mu_dtype, nesterov=nesterov),
+            optax.add_decayed_weights(weight_decay, mask),
+            optax.scale_by_learning_rate(learning_rate),
+        )
+
+    return preset(optimizer, max_norm)

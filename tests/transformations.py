@@ -1,0 +1,64 @@
+"""One row for every public transformation: how to build it by default, and how from a learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lrjax import optimizers
+
+TRANSFORMATIONS: dict[str, Callable[[], optax.GradientTransformation]] = {
+    "clip_gradients": optimizers.clip_gradients,
+    "adamw": optimizers.adamw,
+    "lion": optimizers.lion,
+    "sgd": optimizers.sgd,
+    "gan_optimizers.generator": lambda: optimizers.gan_optimizers().generator,
+    "gan_optimizers.discriminator": lambda: optimizers.gan_optimizers().discriminator,
+}
+"""With their defaults."""
+
+FROM_RATE: dict[str, Callable[[Any], optax.GradientTransformation]] = {
+    "adamw": optimizers.adamw,
+    "lion": optimizers.lion,
+    "sgd": optimizers.sgd,
+    "gan_optimizers.generator": lambda rate: optimizers.gan_optimizers(rate).generator,
+    "gan_optimizers.discriminator": lambda rate: optimizers.gan_optimizers(2e-4, rate).discriminator,
+}
+"""The same ones from a number, a tracer or a schedule."""
+
+VARIANTS: dict[str, Callable[[], optax.GradientTransformation]] = {
+    "clip_gradients bounding both": lambda: optimizers.clip_gradients(lambda count: 1.0 / (count + 1), max_value=0.1),
+    "clip_gradients passing non-finite": lambda: optimizers.clip_gradients(skip_nonfinite=False),
+    "adamw without clipping": lambda: optimizers.adamw(max_norm=None),
+    "adamw on a schedule, half moment": lambda: optimizers.adamw(
+        optax.cosine_decay_schedule(1e-2, 50), mu_dtype=jnp.bfloat16, nesterov=True
+    ),
+    "lion with half momentum": lambda: optimizers.lion(mu_dtype=jnp.bfloat16),
+    "sgd with Nesterov momentum": lambda: optimizers.sgd(0.01, 0.9, nesterov=True),
+    "sgd with half momentum": lambda: optimizers.sgd(0.01, 0.9, accumulator_dtype=jnp.bfloat16),
+    "gan_optimizers, critic of three steps": lambda: optimizers.gan_optimizers(
+        2e-4, optax.linear_schedule(4e-4, 0.0, 10), discriminator_steps=3
+    ).discriminator,
+}
+"""Arguments away from their defaults that change the state or the path through the code."""
+
+
+def tree(dtype: Any = jnp.float32, seed: int = 0, scale: float = 1.0) -> dict[str, Any]:
+    """A small tree of normal numbers with a matrix, a vector, a scalar and a hole."""
+    keys = jax.random.split(jax.random.key(seed), 3)
+    shapes = {"weight": (3, 4), "bias": (4,), "scale": ()}
+    leaves = {
+        name: (scale * jax.random.normal(key, shape)).astype(dtype)
+        for key, (name, shape) in zip(keys, shapes.items(), strict=True)
+    }
+    return {**leaves, "unused": None}
+
+
+def specification(values: Any) -> tuple[Any, list[Any]]:
+    """What must not change from one update to the next: structure, shapes, dtypes and weak types."""
+    leaves, structure = jax.tree.flatten(jax.eval_shape(lambda tree: tree, values))
+    return structure, [(leaf.shape, leaf.dtype, leaf.weak_type) for leaf in leaves]
