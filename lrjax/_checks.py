@@ -100,18 +100,23 @@ def count(call: str, argument: str, value: Any, *, low: int = 0, high: int = MAX
     return int(scalar)
 
 
+def sequence(call: str, argument: str, values: Any, kind: str) -> tuple[Any, ...]:
+    """The members of a list, a tuple or an array."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        refuse_type(call, argument, f"a sequence of {kind}", values)
+    return tuple(values)
+
+
 def counts(call: str, argument: str, values: Any, *, low: int = 0) -> tuple[Any, ...]:
     """A sequence of whole numbers, each named by its index where it is wrong."""
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        refuse_type(call, argument, "a sequence of whole numbers", values)
-    return tuple(count(call, f"{argument}[{i}]", value, low=low) for i, value in enumerate(values))
+    members = sequence(call, argument, values, "whole numbers")
+    return tuple(count(call, f"{argument}[{i}]", value, low=low) for i, value in enumerate(members))
 
 
 def numbers(call: str, argument: str, values: Any, *, low: float = -math.inf) -> tuple[Any, ...]:
     """A sequence of real scalars, each named by its index where it is wrong."""
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        refuse_type(call, argument, "a sequence of numbers", values)
-    return tuple(number(call, f"{argument}[{i}]", value, low=low) for i, value in enumerate(values))
+    members = sequence(call, argument, values, "numbers")
+    return tuple(number(call, f"{argument}[{i}]", value, low=low) for i, value in enumerate(members))
 
 
 def not_decreasing(call: str, argument: str, values: Sequence[Any]) -> None:

@@ -42,9 +42,9 @@ class Case:
         """The schedule of a run of ``total`` steps."""
         return self.build(**{**self.values, **self.counts_for(total), **changed})
 
-    def expected(self, steps: np.ndarray, total: int = 1000, **changed: Any) -> np.ndarray:
-        """The reference at hyperparameters rounded to float32."""
-        values = {k: v if isinstance(v, int) else Real(np.float32(v)) for k, v in self.values.items()}
+    def expected(self, steps: np.ndarray, total: int = 1000, *, dtype: type = np.float32, **changed: Any) -> np.ndarray:
+        """The reference at hyperparameters rounded to ``dtype``."""
+        values = {k: v if isinstance(v, int) else Real(dtype(v)) for k, v in self.values.items()}
         arguments = {**values, **self.counts_for(total), **changed}
         return np.asarray([self.reference(int(step), **arguments) for step in steps.ravel()], Real).reshape(steps.shape)
 

@@ -110,7 +110,9 @@ def public_functions() -> list[tuple[str, object]]:
     return sorted(unique.values(), key=lambda item: item[0])
 
 
-@pytest.mark.parametrize(("name", "function"), public_functions(), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("name", "function"), public_functions(), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_docstrings_are_complete(name: str, function: object):
     text = inspect.getdoc(function) or ""
     assert text.splitlines()[0].endswith("."), f"{name}: the first line is one sentence"

@@ -48,6 +48,15 @@ def test_within_8_ulp_of_the_definition(case: Case, total: int):
     assert errors[worst] <= ULPS, f"{errors[worst]:.1f} ulp at step {steps[worst]}"
 
 
+@every_variant
+def test_x64_matches_the_definition(case: Case, x64: None):
+    steps = probes(case, 1_000_000)
+    values, expected = np.asarray(case.schedule(1_000_000)(steps)), case.expected(steps, 1_000_000, dtype=np.float64)
+    assert values.dtype == np.float64
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(values, expected.astype(np.float64), rtol=1e-12, atol=1e-30 * float(scale))
+
+
 @every_schedule
 def test_eager_jit_and_vmap_agree(case: Case):
     schedule, steps = case.schedule(), probes(case, 1000)

@@ -42,9 +42,7 @@ def assert_close(actual, expected, **tolerance):
 
 def test_every_public_transformation_has_a_row():
     not_transformations = {"gan_init", "gan_step", "gan_optimizers"}
-    factories = {
-        name for name in lrjax.optimizers.__all__ if name.islower() and name not in not_transformations
-    }
+    factories = {name for name in lrjax.optimizers.__all__ if name.islower() and name not in not_transformations}
     rows = {name for name in TRANSFORMATIONS if not name.startswith("gan_optimizers.")}
     assert rows == factories
     assert set(FROM_RATE) == set(TRANSFORMATIONS) - {"clip_gradients"}
@@ -109,7 +107,7 @@ def test_vmap_over_the_rate_equals_separate_runs(build):
 def test_a_constant_schedule_equals_the_number(build):
     params, grads = tree(), stacked(5)
     _, number = train(build(3e-3), params, grads)
-    state, schedule = train(build(lambda count: jnp.float32(3e-3)), params, grads)
+    state, schedule = train(build(lambda _: jnp.float32(3e-3)), params, grads)
     assert_close(schedule, number, rtol=1e-6, atol=1e-8)
     counts = [leaf for path, leaf in jax.tree.leaves_with_path(state) if "count" in jax.tree_util.keystr(path)]
     assert counts

@@ -40,9 +40,9 @@ VARIANTS: dict[str, Callable[[], optax.GradientTransformation]] = {
     "lion with half momentum": lambda: optimizers.lion(mu_dtype=jnp.bfloat16),
     "sgd with Nesterov momentum": lambda: optimizers.sgd(0.01, 0.9, nesterov=True),
     "sgd with half momentum": lambda: optimizers.sgd(0.01, 0.9, accumulator_dtype=jnp.bfloat16),
-    "gan_optimizers, critic of three steps": lambda: optimizers.gan_optimizers(
-        2e-4, optax.linear_schedule(4e-4, 0.0, 10), discriminator_steps=3
-    ).discriminator,
+    "gan_optimizers, critic of three steps": lambda: (
+        optimizers.gan_optimizers(2e-4, optax.linear_schedule(4e-4, 0.0, 10), discriminator_steps=3).discriminator
+    ),
 }
 """Arguments away from their defaults that change the state or the path through the code."""
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrjax import _checks
-from lrjax.finder import trees
+from lrjax.finder import contracts, trees
 from lrjax.finder.training import is_init_function
 from lrjax.typing import PyTree
 
@@ -24,7 +24,8 @@ def rates(call: str, argument: str, value: Any) -> np.ndarray:
     """Distinct positive rates in the order given, ``[K]`` float64."""
     tiny = float(np.finfo(np.float32).tiny)
     items = _items(call, argument, value, "a sequence of rates")
-    numbers = np.array([_checks.number(call, argument, item, low=tiny) for item in items], np.float64)
+    positive = [_checks.number(call, argument, item, above=0) for item in items]
+    numbers = np.array([_checks.number(call, argument, item, low=tiny) for item in positive], np.float64)
     _refuse_duplicates(call, argument, "distinct in float32", numbers.astype(np.float32))
     return numbers
 
@@ -70,8 +71,11 @@ def parameters(call: str, value: PyTree) -> PyTree:
             raise TypeError(
                 f"`{call}(params=...)` must be a pytree of arrays, got the {framework} module {name}: {instead}"
             )
-    arrays = None if is_init_function(value) else trees.of_arrays(call, "params", value)
-    shapes = jax.eval_shape(value, jax.random.key(0)) if arrays is None else arrays
+    if is_init_function(value):
+        contracts.accepts(call, "params", value, ["key"])
+        shapes = jax.eval_shape(value, jax.random.key(0))
+    else:
+        value = shapes = trees.of_arrays(call, "params", value)
     leaves = jax.tree_util.tree_leaves_with_path(shapes)
     if not leaves:
         _checks.refuse(call, "params", "a pytree with floating-point arrays", "one without arrays")
@@ -81,7 +85,7 @@ def parameters(call: str, value: PyTree) -> PyTree:
                 f"`{call}(params=...)` must hold floating-point arrays only, got {leaf.dtype}{trees.at(path)}: "
                 "what is carried along and not trained belongs in model_state"
             )
-    return value if arrays is None else arrays
+    return value
 
 
 def _items(call: str, argument: str, value: Any, wanted: str) -> list[Any]:

@@ -50,8 +50,8 @@ def loss(call: str, loss_fn: LossFn, params: PyTree, batch: PyTree, model_state:
         scalar(call, "loss_fn", result, hint)
         return
     if not (isinstance(result, tuple) and len(result) == 2):
-        got = f"got {_shown(result)}"
-        raise TypeError(f"`{call}(loss_fn=...)` must return (loss, new_state) where there is a model_state, {got}")
+        got = trees.described(result)
+        raise TypeError(f"`{call}(loss_fn=...)` must return (loss, new_state) where there is a model_state, got {got}")
     scalar(call, "loss_fn", result[0], " as the loss of (loss, new_state)")
     if not trees.alike(result[1], model_state, dtypes=False):
         _checks.refuse(
@@ -72,7 +72,7 @@ def evaluate(call: str, function: LossFn, params: PyTree, batch: PyTree, model_s
 def scalar(call: str, argument: str, result: Any, hint: str) -> None:
     """Refuse what is not the shape of one floating-point number."""
     if not isinstance(result, jax.ShapeDtypeStruct):
-        raise TypeError(f"`{call}({argument}=...)` must return a scalar, got {_shown(result)}{hint}")
+        raise TypeError(f"`{call}({argument}=...)` must return a scalar, got {trees.described(result)}{hint}")
     if result.shape != ():
         _checks.refuse(
             call, argument, "a function to a scalar (a mean, say)", f"one to an array of shape {result.shape}"
@@ -99,7 +99,9 @@ def optimizer(call: str, factory: OptimizerFactory, params: PyTree) -> None:
                 "or NumPy function of the rate cannot read it)"
             ) from error
         if not isinstance(built, optax.GradientTransformation):
-            raise TypeError(f"`{call}(optimizer=...)` must return an optax.GradientTransformation, got {_shown(built)}")
+            raise TypeError(
+                f"`{call}(optimizer=...)` must return an optax.GradientTransformation, got a {type(built).__name__}"
+            )
         state = built.init(params)
         update = optax.with_extra_args_support(built).update
         return state, update(params, state, params, value=jnp.zeros(()))[1]
@@ -135,8 +137,3 @@ def seeds(call: str, count: int, init: Init, step: Step, rng: Any, batch: PyTree
             "that loss_fn uses)",
             f"{count} seeds",
         )
-
-
-def _shown(result: Any) -> str:
-    """What a function returned, as a message prints it."""
-    return f"{_checks.shown(result)} ({type(result).__name__})"

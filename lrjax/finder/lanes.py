@@ -79,7 +79,8 @@ def run_lanes(
     done, ended = 0, ""
 
     while True:
-        if done in reading.steps or (ended and reading.steps and done not in reading_steps):
+        due = done in reading.steps or (ended and reading.steps)
+        if due and done not in reading_steps:
             readings.append(read(carry))
             reading_steps.append(done)
         if done == steps or ended:

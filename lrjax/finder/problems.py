@@ -66,13 +66,13 @@ def from_nnx(
     Source: Flax's functional API, ``nnx.split`` and ``nnx.merge``.
     """
     try:
-        from flax import nnx
+        from flax import linen, nnx
     except ImportError as error:
         raise ImportError("`from_nnx` needs flax: pip install 'lrjax[flax]'") from error
 
     if isinstance(model, nnx.Module):
         graphdef, params, streams, rest = _split(model)
-    elif callable(model):
+    elif callable(model) and not isinstance(model, linen.Module):
         key = jax.random.key(0)
 
         def rest_of(key: jax.Array) -> PyTree:

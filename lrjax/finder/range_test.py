@@ -136,11 +136,12 @@ def _reading(
     if validation is None:
         for argument, value in (("evaluate", evaluate), ("validation_steps", validation_steps)):
             if value is not None:
-                _checks.refuse(_CALL, argument, "left out where there is no validation=", _checks.shown(value))
+                _checks.refuse(_CALL, argument, "left out where there is no validation=", f"a {type(value).__name__}")
         return Reading(evaluation(loss_fn), [], [])
     if evaluate is None and not (model_state is None and rng is None):
-        _checks.refuse(
-            _CALL, "evaluate", "given with model_state or rng: loss_fn runs in training mode; pass evaluate=", "None"
+        raise ValueError(
+            f"`{_CALL}(evaluate=...)` must be given where model_state or rng is: "
+            "loss_fn runs in training mode; pass evaluate="
         )
     batches = validation if isinstance(validation, list) else [validation]
     arrays = [jax.device_put(trees.of_arrays(_CALL, "validation", batch)) for batch in batches]

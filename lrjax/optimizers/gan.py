@@ -157,7 +157,7 @@ def gan_init(optimizers: GanOptimizers, generator_params: PyTree, discriminator_
     _check_params("discriminator_params", discriminator_params)
 
     def player(params: PyTree, optimizer: optax.GradientTransformation) -> Player:
-        own = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), params)
+        own = jax.tree.map(lambda leaf: jnp.array(leaf, leaf.dtype, copy=True), params)
         return Player(own, optimizer.init(own))
 
     return GanState(
@@ -184,7 +184,6 @@ def _check_params(argument: str, params: Any) -> None:
             raise TypeError(f"`gan_init({argument}=...)` must hold floating arrays only, got {got} at {where}")
 
 
-def _wide_copy(leaf: Any) -> jax.Array:
+def _wide_copy(leaf: jax.Array) -> jax.Array:
     """A copy in float32 or wider: half precision would round the average's small steps away."""
-    leaf = jnp.asarray(leaf)
     return jnp.array(leaf, jnp.promote_types(leaf.dtype, jnp.float32), copy=True)

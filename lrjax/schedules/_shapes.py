@@ -121,8 +121,7 @@ def _log_left(progress: Progress) -> Pair:
     done, left = progress
     left = _pairs.choose(left.hi > 0, left, _pairs.known(1.0))
     from_left = _pairs.multiply(_pairs.log2(left), _pairs.known(math.log(2)))
-    d = jnp.where(done.hi < 0.01, done.hi, 0.0)
-    small = _pairs.real(-d * (1 + d * (1 / 2 + d * (1 / 3 + d * (1 / 4 + d / 5)))))
+    small = _pairs.real(jnp.log1p(-jnp.where(done.hi < 0.01, done.hi, 0.0)))
     return _pairs.choose(done.hi < 0.01, small, from_left)
 
 

@@ -38,7 +38,7 @@ def join(schedules: Sequence[Schedule], boundaries: Sequence[ArrayLike]) -> Sche
         >>> print(schedule(99), schedule(100))
         0.1 0.01
     """
-    members = tuple(schedules)
+    members = _checks.sequence("join", "schedules", schedules, "schedules")
     if not members:
         _checks.refuse("join", "schedules", "at least one schedule", "none")
     for i, member in enumerate(members):

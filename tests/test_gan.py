@@ -1,0 +1,379 @@
+"""The GAN step against hand-written loops, and the traps of training two players."""
+
+from __future__ import annotations
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from transformations import specification
+
+from lrjax.optimizers import GanOptimizers, gan_init, gan_optimizers, gan_step
+
+STEPS = 6
+generator_params = {"w": jnp.array([0.5, -1.0]), "b": jnp.array(0.1)}
+discriminator_params = {"u": jnp.array([1.0, 0.5, -0.5])}
+batches = jax.random.normal(jax.random.key(0), (STEPS, 8))
+keys = jax.random.split(jax.random.key(1), STEPS)
+
+
+def sample(generator, rng):
+    """Fakes of the same shape as a batch."""
+    return generator["w"][0] * jax.random.normal(rng, (8,)) + generator["w"][1] + generator["b"]
+
+
+def score(discriminator, x):
+    """The discriminator's logit."""
+    first, second, third = discriminator["u"]
+    return first + second * x + third * x**2
+
+
+def generator_loss(generator, discriminator, batch, rng):
+    return jnp.mean(jax.nn.softplus(-score(discriminator, sample(generator, rng)))) + 0.0 * jnp.mean(batch)
+
+
+def discriminator_loss(discriminator, generator, batch, rng):
+    real, fake = score(discriminator, batch), score(discriminator, sample(generator, rng))
+    return jnp.mean(jax.nn.softplus(-real) + jax.nn.softplus(fake))
+
+
+def start(optimizers):
+    return gan_init(optimizers, generator_params, discriminator_params)
+
+
+def run(optimizers, batches=batches, keys=keys, **options):
+    """Final state and stacked metrics of a scan over ``gan_step``."""
+    step = gan_step(generator_loss, discriminator_loss, optimizers, **options)
+    return jax.jit(lambda xs: jax.lax.scan(lambda state, x: step(state, *x), start(optimizers), xs))((batches, keys))
+
+
+def assert_trees_close(actual, expected, rtol=1e-5, atol=1e-7):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol), actual, expected)
+
+
+def by_hand(order: str, steps: int, ema: float = 0.9):
+    """The same training written out with two optax optimizers and the plain GAN step as their clock."""
+    rates = (lambda gan_step: 1e-2 / (1 + gan_step)), (lambda gan_step: 3e-2 * 0.8**gan_step)
+    adam = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam(b1=0.5))
+    g, d, average = generator_params, discriminator_params, generator_params
+    g_state, d_state = adam.init(g), adam.init(d)
+    reports = []
+    for i in range(STEPS):
+        rngs = jax.random.split(keys[i], steps + 1)
+        old_d, losses, norms = d, [], []
+        for j in range(steps):
+            batch = batches[i] if steps == 1 else batches[i] + j
+            loss, grad = jax.value_and_grad(discriminator_loss)(d, g, batch, rngs[j])
+            update, d_state = adam.update(grad, d_state)
+            d = jax.tree.map(lambda p, u, i=i: p - rates[1](i) * u, d, update)
+            losses.append(loss)
+            norms.append(optax.tree.norm(grad))
+        opponent = d if order == "alternating" else old_d
+        loss, grad = jax.value_and_grad(generator_loss)(g, opponent, batch, rngs[steps])
+        update, g_state = adam.update(grad, g_state)
+        g = jax.tree.map(lambda p, u, i=i: p - rates[0](i) * u, g, update)
+        average = jax.tree.map(lambda a, p: ema * a + (1 - ema) * p, average, g)
+        reports.append((loss, np.mean(losses), optax.tree.norm(grad), np.mean(norms)))
+    return gan_optimizers(*rates, discriminator_steps=steps), g, d, average, np.array(reports).T
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("order", ["alternating", "simultaneous"])
+def test_equals_the_loop_written_by_hand(order, steps):
+    optimizers, g, d, average, reports = by_hand(order, steps)
+    stacked = batches if steps == 1 else jnp.stack([batches + j for j in range(steps)], axis=1)
+    state, metrics = run(optimizers, stacked, ema=0.9, order=order)
+    assert_trees_close(state.generator.params, g)
+    assert_trees_close(state.discriminator.params, d)
+    assert_trees_close(state.average, average)
+    assert_trees_close(tuple(metrics), tuple(reports))
+    assert int(state.step) == STEPS
+
+
+def test_state_keeps_its_structure_and_metrics_are_float32():
+    for optimizers in (gan_optimizers(), gan_optimizers(optax.constant_schedule(1e-3), discriminator_steps=2)):
+        batch = batches[0] if optimizers.discriminator_steps == 1 else batches[:2]
+        step = gan_step(generator_loss, discriminator_loss, optimizers)
+        state, metrics = jax.eval_shape(step, start(optimizers), batch, keys[0])
+        assert specification(state) == specification(start(optimizers))
+        assert all((leaf.shape, leaf.dtype) == ((), jnp.float32) for leaf in metrics)
+
+
+@pytest.mark.parametrize("idle", ["generator", "discriminator"])
+def test_the_idle_player_does_not_move(idle):
+    """A player that stood still in a GAN step keeps its parameters, moments and counts."""
+    rates = (0.0, 1e-2) if idle == "generator" else (1e-2, 0.0)
+    warm, _ = run(gan_optimizers(1e-2, 1e-2))
+    step = gan_step(generator_loss, discriminator_loss, gan_optimizers(*rates))
+    after, _ = step(warm, batches[0], keys[0])
+    jax.tree.map(np.testing.assert_array_equal, getattr(after, idle).params, getattr(warm, idle).params)
+    mover = "discriminator" if idle == "generator" else "generator"
+    assert optax.tree.norm(optax.tree.sub(getattr(after, mover).params, getattr(warm, mover).params)) > 0
+
+
+def test_each_player_is_updated_once_per_turn():
+    state, _ = run(gan_optimizers(optax.constant_schedule(1e-3), optax.constant_schedule(1e-3)))
+    for player in (state.generator, state.discriminator):
+        leaves = jax.tree.leaves_with_path(player.opt_state)
+        counts = [int(leaf) for path, leaf in leaves if jax.tree_util.keystr(path).endswith(".count")]
+        assert counts == [STEPS] * 3  # clipping, Adam, schedule
+
+
+def test_a_loss_moves_its_own_player_only():
+    """The generator's loss here would drive the discriminator, and the other way round."""
+    step = gan_step(
+        lambda g, d, *_: jnp.sum(g["w"] ** 2) + 100.0 * jnp.sum(d["u"]),
+        lambda d, g, *_: jnp.sum(d["u"] ** 2) + 100.0 * jnp.sum(g["w"]),
+        gan_optimizers(1e-2, 1e-2, max_norm=None),
+    )
+    state, _ = step(start(gan_optimizers(max_norm=None)), batches[0], keys[0])
+    np.testing.assert_allclose(
+        state.generator.params["w"], generator_params["w"] - 1e-2 * jnp.sign(generator_params["w"]), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        state.discriminator.params["u"],
+        discriminator_params["u"] - 1e-2 * jnp.sign(discriminator_params["u"]),
+        rtol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_both_schedules_are_clocked_by_the_gan_step_through_skips(steps):
+    """The critic's rate at GAN step i is schedule(i), for each of its updates, after a lost one too."""
+    optimizers = gan_optimizers(
+        optax.linear_schedule(1.0, 0.0, 10), optax.linear_schedule(10.0, 0.0, 10), discriminator_steps=steps
+    )
+    for optimizer, updates, peak in ((optimizers.generator, 1, 1.0), (optimizers.discriminator, steps, 10.0)):
+        state, seen = optimizer.init(jnp.zeros(1)), []
+        update = jax.jit(optimizer.update)
+        for i in range(5):
+            for j in range(updates):
+                lost = i == 1 and j == 0
+                move, state = update(jnp.array([jnp.nan if lost else 1.0]), state)
+                seen.append(0.0 if lost else -float(move[0]))
+        expected = np.repeat([peak * (1 - i / 10) for i in range(5)], updates)
+        expected[updates] = 0.0
+        np.testing.assert_allclose(seen, expected, rtol=1e-5)
+
+
+def test_a_non_finite_gradient_stops_neither_the_other_player_nor_the_lane():
+    optimizers = gan_optimizers(1e-2, 1e-2)
+
+    def spoilt_loss(generator, discriminator, batch, rng):
+        return generator_loss(generator, discriminator, batch, rng) * batch[0]
+
+    step = jax.jit(gan_step(spoilt_loss, lambda d, g, _, rng: discriminator_loss(d, g, jnp.ones(8), rng), optimizers))
+    state = start(optimizers)
+    after, metrics = step(state, jnp.full(8, jnp.nan), keys[0])
+    jax.tree.map(np.testing.assert_array_equal, after.generator.params, state.generator.params)
+    jax.tree.map(np.testing.assert_array_equal, after.average, state.average)
+    assert not np.allclose(after.discriminator.params["u"], state.discriminator.params["u"], atol=1e-3)
+    assert np.isnan(metrics.generator_loss)
+    assert np.isfinite(metrics.discriminator_loss)
+    assert int(after.generator.opt_state[0].clip.nonfinite) == 1
+    again, _ = step(after, jnp.ones(8), keys[1])
+    assert not np.allclose(again.generator.params["w"], state.generator.params["w"], atol=1e-3)
+
+
+def test_the_state_may_be_donated_and_the_callers_parameters_survive():
+    optimizers = gan_optimizers()
+    step = jax.jit(gan_step(generator_loss, discriminator_loss, optimizers), donate_argnums=0)
+    before = jax.tree.map(np.array, (generator_params, discriminator_params))
+    state = start(optimizers)
+    for batch, key in zip(batches, keys, strict=True):
+        state, _ = step(state, batch, key)
+    jax.tree.map(np.testing.assert_array_equal, (generator_params, discriminator_params), before)
+    assert not np.array_equal(state.average["w"], state.generator.params["w"])
+
+
+def test_lanes_over_both_rates_equal_separate_runs():
+    rates = jnp.array([1e-4, 1e-2, 3e-2]), jnp.array([2e-2, 1e-3, 0.0])
+
+    def lane(g, d):
+        step = gan_step(generator_loss, discriminator_loss, gan_optimizers(g, d))
+        state, metrics = jax.lax.scan(lambda s, x: step(s, *x), start(gan_optimizers(g, d)), (batches, keys))
+        return state.generator.params, state.discriminator.params, metrics
+
+    together = jax.jit(jax.vmap(lane))(*rates)
+    for i, pair in enumerate(zip(*map(np.asarray, rates), strict=True)):
+        state, metrics = run(gan_optimizers(*map(float, pair)))
+        alone = state.generator.params, state.discriminator.params, metrics
+        assert_trees_close(jax.tree.map(lambda leaf, i=i: leaf[i], together), alone)
+
+
+def test_bfloat16_players_have_a_float32_average_that_moves():
+    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), generator_params)
+    optimizers = gan_optimizers(0.1, 0.1)
+    step = jax.jit(gan_step(generator_loss, discriminator_loss, optimizers, ema=0.9999))
+    state = gan_init(optimizers, half, discriminator_params)
+    after, _ = step(state, batches[0], keys[0])
+    assert specification(after) == specification(state)
+    assert after.average["w"].dtype == jnp.float32
+    assert 0 < np.abs(after.average["w"] - state.average["w"]).max() < 1e-4
+
+
+def test_averages_at_both_ends_of_ema():
+    copied, _ = run(gan_optimizers(1e-2), ema=0.0)
+    assert_trees_close(copied.average, copied.generator.params)
+    frozen, _ = run(gan_optimizers(1e-2), ema=1.0)
+    jax.tree.map(np.testing.assert_array_equal, frozen.average, generator_params)
+
+
+def test_any_two_optax_optimizers_will_do():
+    state, metrics = run(GanOptimizers(optax.sgd(1e-2), optax.adam(1e-3)))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state, metrics)))
+
+
+def test_flax_nnx_players():
+    graph_g, g = nnx.split(nnx.Linear(2, 1, rngs=nnx.Rngs(0)))
+    graph_d, d = nnx.split(nnx.Linear(1, 1, rngs=nnx.Rngs(1)))
+
+    def logits(d, x):
+        return nnx.merge(graph_d, d)(x)
+
+    def fakes(g, rng):
+        return nnx.merge(graph_g, g)(jax.random.normal(rng, (8, 2)))
+
+    def g_loss(g, d, batch, rng):
+        return jnp.mean(jax.nn.softplus(-logits(d, fakes(g, rng))))
+
+    def d_loss(d, g, batch, rng):
+        return jnp.mean(jax.nn.softplus(logits(d, fakes(g, rng))) + jax.nn.softplus(-logits(d, batch[:, None])))
+
+    optimizers = gan_optimizers()
+    step = gan_step(g_loss, d_loss, optimizers)
+    state, _ = jax.lax.scan(lambda s, x: step(s, *x), gan_init(optimizers, g, d), (batches, keys))
+    assert fakes(state.average, keys[0]).shape == (8, 1)
+    assert specification(state) == specification(gan_init(optimizers, g, d))
+
+
+def test_a_new_rate_does_not_retrace():
+    traces = []
+
+    @jax.jit
+    def lane(g, d):
+        traces.append(g)
+        optimizers = gan_optimizers(g, d)
+        return gan_step(generator_loss, discriminator_loss, optimizers)(start(optimizers), batches[0], keys[0])
+
+    for rate in (1e-4, 1e-3, 1e-2):
+        lane(rate, 2 * rate)
+    assert len(traces) == 1
+
+
+def stepped(generator=generator_loss, discriminator=discriminator_loss, batch=batches[0], rng=keys[0], **options):
+    optimizers = gan_optimizers(**options)
+    return gan_step(generator, discriminator, optimizers)(start(optimizers), batch, rng)
+
+
+WRONG_CALLS = [
+    (
+        lambda: gan_optimizers("2e-4"),
+        TypeError,
+        "`gan_optimizers(generator_learning_rate=...)` must be a number or a schedule, got '2e-4' (str)",
+    ),
+    (
+        lambda: gan_optimizers(2e-4, -4e-4),
+        ValueError,
+        "`gan_optimizers(discriminator_learning_rate=...)` must be at least 0, got -0.0004",
+    ),
+    (
+        lambda: gan_optimizers(discriminator_steps=0),
+        ValueError,
+        "`gan_optimizers(discriminator_steps=...)` must be at least 1, got 0",
+    ),
+    (
+        lambda: gan_optimizers(discriminator_steps=1.5),
+        ValueError,
+        "`gan_optimizers(discriminator_steps=...)` must be a whole number, got 1.5",
+    ),
+    (
+        lambda: jax.jit(lambda n: gan_optimizers(discriminator_steps=n))(2),
+        TypeError,
+        "`gan_optimizers(discriminator_steps=...)` must be a number known before tracing, got",
+    ),
+    (lambda: gan_optimizers(b1=1.0), ValueError, "`gan_optimizers(b1=...)` must be less than 1, got 1.0"),
+    (lambda: gan_optimizers(b2="0.9"), TypeError, "`gan_optimizers(b2=...)` must be a number, got '0.9' (str)"),
+    (lambda: gan_optimizers(eps=-1.0), ValueError, "`gan_optimizers(eps=...)` must be at least 0, got -1.0"),
+    (
+        lambda: gan_optimizers(max_norm=0.0),
+        ValueError,
+        "`gan_optimizers(max_norm=...)` must be greater than 0, got 0.0",
+    ),
+    (
+        lambda: gan_optimizers(max_norm=optax.constant_schedule(1.0)),
+        TypeError,
+        "`gan_optimizers(max_norm=...)` must be a number, got <function",
+    ),
+    (
+        lambda: gan_init((optax.adam(1e-3), optax.adam(1e-3)), generator_params, discriminator_params),
+        TypeError,
+        "`gan_init(optimizers=...)` must be GanOptimizers, as gan_optimizers gives them, got (Gradient",
+    ),
+    (
+        lambda: gan_init(gan_optimizers(), {"n": jnp.arange(3)}, discriminator_params),
+        TypeError,
+        "`gan_init(generator_params=...)` must hold floating arrays only, got int32 at ['n']",
+    ),
+    (
+        lambda: gan_init(gan_optimizers(), generator_params, [1.0]),
+        TypeError,
+        "`gan_init(discriminator_params=...)` must hold floating arrays only, got float at [0]",
+    ),
+    (
+        lambda: gan_step(None, discriminator_loss, gan_optimizers()),
+        TypeError,
+        "`gan_step(generator_loss=...)` must be a function (own_params, opponent_params, batch, rng) -> scalar, got",
+    ),
+    (
+        lambda: gan_step(generator_loss, 0.5, gan_optimizers()),
+        TypeError,
+        "`gan_step(discriminator_loss=...)` must be a function",
+    ),
+    (
+        lambda: gan_step(generator_loss, discriminator_loss, optax.adam(1e-3)),
+        TypeError,
+        "`gan_step(optimizers=...)` must be GanOptimizers, as gan_optimizers gives them",
+    ),
+    (
+        lambda: gan_step(generator_loss, discriminator_loss, gan_optimizers(), ema=1.5),
+        ValueError,
+        "`gan_step(ema=...)` must be at most 1, got 1.5",
+    ),
+    (
+        lambda: gan_step(generator_loss, discriminator_loss, gan_optimizers(), order="both"),
+        ValueError,
+        "`gan_step(order=...)` must be one of 'alternating', 'simultaneous', got 'both'",
+    ),
+    (
+        lambda: stepped(generator=lambda g, *_: sample(g, keys[0])),
+        ValueError,
+        "`gan_step(generator_loss=...)` must return a scalar, got float32 of shape (8,)",
+    ),
+    (
+        lambda: stepped(discriminator=lambda d, g, batch, rng: (discriminator_loss(d, g, batch, rng), batch)),
+        TypeError,
+        "`gan_step(discriminator_loss=...)` must return a scalar array, got tuple",
+    ),
+    (
+        lambda: stepped(rng=0),
+        TypeError,
+        "`gan_step(...)(rng=...)` must be one key, such as jax.random.key(0), got 0 (int)",
+    ),
+    (lambda: stepped(rng=keys), TypeError, "`gan_step(...)(rng=...)` must be one key, such as jax.random.key(0)"),
+    (
+        lambda: stepped(discriminator_steps=3),
+        ValueError,
+        "`gan_step(...)(batch=...)` must be stacked along a leading axis of discriminator_steps = 3, got shape (8,)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "message"), WRONG_CALLS, ids=[case[2] for case in WRONG_CALLS])
+def test_wrong_calls_are_refused_by_name(call, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        call()
