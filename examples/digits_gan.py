@@ -18,11 +18,11 @@ import numpy as np
 from sklearn.datasets import load_digits
 from tqdm import tqdm
 
-from lrjax.optimizers import GanOptimizers, gan_init, gan_optimizers, gan_step
+from lrjax.optimizers import GanMetrics, GanOptimizers, GanState, gan_init, gan_optimizers, gan_step
 from lrjax.schedules import warmup_cosine
 
 mpl.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402 (the backend comes first)
+from matplotlib import pyplot as plt
 
 LATENT, HIDDEN, PIXELS, BATCH = 16, 128, 64, 64
 TARGET_RATIO = 0.2
@@ -125,8 +125,8 @@ def main() -> None:
     step = gan_step(generator_loss, discriminator_loss, optimizers, ema=0.995)
 
     @jax.jit
-    def segment(state, digits, rngs):  # noqa: ANN001, ANN202 (a carry and its metrics)
-        def one(state, rng):  # noqa: ANN001, ANN202
+    def segment(state: GanState, digits: jax.Array, rngs: jax.Array) -> tuple[GanState, GanMetrics]:
+        def one(state: GanState, rng: jax.Array) -> tuple[GanState, GanMetrics]:
             rng_batch, rng_step = jax.random.split(rng)
             batch = jax.random.choice(rng_batch, digits, (BATCH,))
             return step(state, batch, rng_step)
@@ -146,11 +146,12 @@ def main() -> None:
     with tqdm(total=steps, unit="step") as progress:
         for rngs in segments:
             state, metrics = segment(state, digits, rngs)
-            losses = {"G": metrics.generator_loss, "D": metrics.discriminator_loss}
-            progress.set_postfix(
-                distance=f"{distance(samples()):.2f}", **{k: f"{v.mean():.2f}" for k, v in losses.items()}
-            )
             progress.update(len(rngs))
+            progress.set_postfix(
+                G=f"{metrics.generator_loss.mean():.2f}",
+                D=f"{metrics.discriminator_loss.mean():.2f}",
+                distance=f"{distance(samples()):.2f}",
+            )
 
     end = distance(samples())
     print(f"Fréchet distance after {steps} steps: {end:.2f}, {end / start:.3f} of its start")

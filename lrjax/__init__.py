@@ -1,5 +1,55 @@
 """Learning rates for JAX and Optax: which rate, along which curve, and is the run healthy."""
 
-from lrjax.schedules import constant, join, one_cycle, power, warmup_cosine, wsd
+from lrjax import finder, optimizers, plot, schedules, typing
+from lrjax.finder import Problem, RangeTest, Suggestion, from_nnx, minibatches, range_test, suggest
+from lrjax.optimizers import adamw, clip_gradients, gan_init, gan_optimizers, gan_step, lion, sgd
+from lrjax.schedules import (
+    constant,
+    infinite,
+    inverse_sqrt,
+    join,
+    one_cycle,
+    one_cycle_momentum,
+    power,
+    warmup_cosine,
+    warmup_linear,
+    with_cooldown,
+    with_warmup,
+    wsd,
+    wsd_cycles,
+)
 
-__all__ = ["constant", "join", "one_cycle", "power", "warmup_cosine", "wsd"]
+__all__ = [
+    "Problem",
+    "RangeTest",
+    "Suggestion",
+    "adamw",
+    "clip_gradients",
+    "constant",
+    "finder",
+    "from_nnx",
+    "gan_init",
+    "gan_optimizers",
+    "gan_step",
+    "infinite",
+    "inverse_sqrt",
+    "join",
+    "lion",
+    "minibatches",
+    "one_cycle",
+    "one_cycle_momentum",
+    "optimizers",
+    "plot",
+    "power",
+    "range_test",
+    "schedules",
+    "sgd",
+    "suggest",
+    "typing",
+    "warmup_cosine",
+    "warmup_linear",
+    "with_cooldown",
+    "with_warmup",
+    "wsd",
+    "wsd_cycles",
+]

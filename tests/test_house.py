@@ -93,12 +93,38 @@ def test_all_is_sorted_and_true(name: str):
 
 def test_the_public_names():
     assert lrjax.__all__ == [
+        "Problem",
+        "RangeTest",
+        "Suggestion",
+        "adamw",
+        "clip_gradients",
         "constant",
+        "finder",
+        "from_nnx",
+        "gan_init",
+        "gan_optimizers",
+        "gan_step",
+        "infinite",
+        "inverse_sqrt",
         "join",
+        "lion",
+        "minibatches",
         "one_cycle",
+        "one_cycle_momentum",
+        "optimizers",
+        "plot",
         "power",
+        "range_test",
+        "schedules",
+        "sgd",
+        "suggest",
+        "typing",
         "warmup_cosine",
+        "warmup_linear",
+        "with_cooldown",
+        "with_warmup",
         "wsd",
+        "wsd_cycles",
     ]
 
 

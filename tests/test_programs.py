@@ -139,9 +139,9 @@ def test_callbacks_are_each_programs_own():
 
 
 def test_arguments_that_are_not_used_still_count():
-    assert float(compiled(lambda x, y: x, np.float32(0), np.float32(0))(np.float32(1), np.float32(2))) == 1
+    assert float(compiled(lambda x, _: x, np.float32(0), np.float32(0))(np.float32(1), np.float32(2))) == 1
     assert float(compiled(lambda x: x, np.float32(0))(np.float32(1))) == 1
-    assert float(compiled(lambda x, y: y, np.float32(0), np.float32(0))(np.float32(1), np.float32(2))) == 2
+    assert float(compiled(lambda _, y: y, np.float32(0), np.float32(0))(np.float32(1), np.float32(2))) == 2
 
 
 def test_results_come_in_each_functions_own_structure():

@@ -127,7 +127,7 @@ def start_and_final(losses: np.ndarray, objective: str) -> tuple[np.ndarray, np.
     ``losses`` are ``[K, R, S or V]`` with the rates rising. All rates start alike; where the first validation came
     after some updates, the smallest rate that was finite then stands for the start.
     """
-    losses = losses.astype(np.float64)
+    losses = np.where(np.isfinite(losses), losses, np.nan).astype(np.float64)
     first = losses[:, :, 0]
     earliest = np.isfinite(first).argmax(axis=0)
     start = np.take_along_axis(first, earliest[None], axis=0)[0]
