@@ -59,6 +59,8 @@ def by_hand(order: str, steps: int, ema: float = 0.9):
     """The same training written out with two optax optimizers and the plain GAN step as their clock."""
     rates = (lambda gan_step: 1e-2 / (1 + gan_step)), (lambda gan_step: 3e-2 * 0.8**gan_step)
     adam = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam(b1=0.5))
+    update_adam = jax.jit(adam.update)
+    d_gradient, g_gradient = (jax.jit(jax.value_and_grad(loss)) for loss in (discriminator_loss, generator_loss))
     g, d, average = generator_params, discriminator_params, generator_params
     g_state, d_state = adam.init(g), adam.init(d)
     reports = []
@@ -67,14 +69,14 @@ def by_hand(order: str, steps: int, ema: float = 0.9):
         old_d, losses, norms = d, [], []
         for j in range(steps):
             batch = batches[i] if steps == 1 else batches[i] + j
-            loss, grad = jax.value_and_grad(discriminator_loss)(d, g, batch, rngs[j])
-            update, d_state = adam.update(grad, d_state)
+            loss, grad = d_gradient(d, g, batch, rngs[j])
+            update, d_state = update_adam(grad, d_state)
             d = jax.tree.map(lambda p, u, i=i: p - rates[1](i) * u, d, update)
             losses.append(loss)
             norms.append(optax.tree.norm(grad))
         opponent = d if order == "alternating" else old_d
-        loss, grad = jax.value_and_grad(generator_loss)(g, opponent, batch, rngs[steps])
-        update, g_state = adam.update(grad, g_state)
+        loss, grad = g_gradient(g, opponent, batch, rngs[steps])
+        update, g_state = update_adam(grad, g_state)
         g = jax.tree.map(lambda p, u, i=i: p - rates[0](i) * u, g, update)
         average = jax.tree.map(lambda a, p: ema * a + (1 - ema) * p, average, g)
         reports.append((loss, np.mean(losses), optax.tree.norm(grad), np.mean(norms)))
@@ -108,7 +110,7 @@ def test_the_idle_player_does_not_move(idle):
     """A player that stood still in a GAN step keeps its parameters, moments and counts."""
     rates = (0.0, 1e-2) if idle == "generator" else (1e-2, 0.0)
     warm, _ = run(gan_optimizers(1e-2, 1e-2))
-    step = gan_step(generator_loss, discriminator_loss, gan_optimizers(*rates))
+    step = jax.jit(gan_step(generator_loss, discriminator_loss, gan_optimizers(*rates)))
     after, _ = step(warm, batches[0], keys[0])
     jax.tree.map(np.testing.assert_array_equal, getattr(after, idle).params, getattr(warm, idle).params)
     mover = "discriminator" if idle == "generator" else "generator"
@@ -125,10 +127,12 @@ def test_each_player_is_updated_once_per_turn():
 
 def test_a_loss_moves_its_own_player_only():
     """The generator's loss here would drive the discriminator, and the other way round."""
-    step = gan_step(
-        lambda g, d, *_: jnp.sum(g["w"] ** 2) + 100.0 * jnp.sum(d["u"]),
-        lambda d, g, *_: jnp.sum(d["u"] ** 2) + 100.0 * jnp.sum(g["w"]),
-        gan_optimizers(1e-2, 1e-2, max_norm=None),
+    step = jax.jit(
+        gan_step(
+            lambda g, d, *_: jnp.sum(g["w"] ** 2) + 100.0 * jnp.sum(d["u"]),
+            lambda d, g, *_: jnp.sum(d["u"] ** 2) + 100.0 * jnp.sum(g["w"]),
+            gan_optimizers(1e-2, 1e-2, max_norm=None),
+        )
     )
     state, _ = step(start(gan_optimizers(max_norm=None)), batches[0], keys[0])
     np.testing.assert_allclose(
@@ -194,15 +198,12 @@ def test_lanes_over_both_rates_equal_separate_runs():
     rates = jnp.array([1e-4, 1e-2, 3e-2]), jnp.array([2e-2, 1e-3, 0.0])
 
     def lane(g, d):
-        step = gan_step(generator_loss, discriminator_loss, gan_optimizers(g, d))
-        state, metrics = jax.lax.scan(lambda s, x: step(s, *x), start(gan_optimizers(g, d)), (batches, keys))
+        state, metrics = run(gan_optimizers(g, d))
         return state.generator.params, state.discriminator.params, metrics
 
-    together = jax.jit(jax.vmap(lane))(*rates)
-    for i, pair in enumerate(zip(*map(np.asarray, rates), strict=True)):
-        state, metrics = run(gan_optimizers(*map(float, pair)))
-        alone = state.generator.params, state.discriminator.params, metrics
-        assert_trees_close(jax.tree.map(lambda leaf, i=i: leaf[i], together), alone)
+    together, alone = jax.jit(jax.vmap(lane))(*rates), jax.jit(lane)
+    for i, pair in enumerate(zip(*rates, strict=True)):
+        assert_trees_close(jax.tree.map(lambda leaf, i=i: leaf[i], together), alone(*pair))
 
 
 def test_bfloat16_players_have_a_float32_average_that_moves():
@@ -217,10 +218,10 @@ def test_bfloat16_players_have_a_float32_average_that_moves():
 
 
 def test_averages_at_both_ends_of_ema():
-    copied, _ = run(gan_optimizers(1e-2), ema=0.0)
-    assert_trees_close(copied.average, copied.generator.params)
-    frozen, _ = run(gan_optimizers(1e-2), ema=1.0)
-    jax.tree.map(np.testing.assert_array_equal, frozen.average, generator_params)
+    state, _ = jax.vmap(lambda ema: run(gan_optimizers(1e-2), ema=ema))(jnp.array([0.0, 1.0]))
+    copied, frozen = (jax.tree.map(lambda leaf, i=i: leaf[i], state.average) for i in (0, 1))
+    assert_trees_close(copied, jax.tree.map(lambda leaf: leaf[0], state.generator.params))
+    jax.tree.map(np.testing.assert_array_equal, frozen, generator_params)
 
 
 def test_any_two_optax_optimizers_will_do():

@@ -25,7 +25,7 @@ class Net(nnx.Module):
     """BatchNorm and two Dropouts with streams of their own."""
 
     def __init__(self, rngs):  # noqa: D107
-        self.first = nnx.Linear(5, 8, rngs=rngs)
+        self.first = nnx.Linear(5, 8, use_bias=False, rngs=rngs)
         self.norm = nnx.BatchNorm(8, momentum=0.5, rngs=rngs)
         self.drop = nnx.Dropout(0.3, rngs=rngs)
         self.second = nnx.Linear(8, 1, rngs=rngs)
@@ -55,18 +55,23 @@ def absolute_error(model, batch):
     return jnp.mean(jnp.abs(model(x) - y))
 
 
+@nnx.jit
+def train_step(model, optimizer, key, batch):
+    for stream, dropout in enumerate([model.drop, model.late]):
+        dropout.rngs.key[...] = jax.random.fold_in(key, stream)
+        dropout.rngs.count[...] = jnp.uint32(0)
+    loss, gradients = nnx.value_and_grad(squared_error)(model, batch)
+    optimizer.update(model, gradients)
+    return loss
+
+
 def loop(model, rate, seed, evaluate):
     """The losses of a loop on the module itself, and its evaluation at the end."""
     optimizer = nnx.Optimizer(model, optax.adam(rate), wrt=nnx.Param)
     losses = []
     for step in range(STEPS):
         key = jax.random.fold_in(jax.random.fold_in(KEY, seed), step)
-        for stream, dropout in enumerate([model.drop, model.late]):
-            dropout.rngs.key[...] = jax.random.fold_in(key, stream)
-            dropout.rngs.count[...] = jnp.uint32(0)
-        loss, gradients = nnx.value_and_grad(squared_error)(model, (X[step], Y[step]))
-        optimizer.update(model, gradients)
-        losses.append(float(loss))
+        losses.append(float(train_step(model, optimizer, key, (X[step], Y[step]))))
     model.eval()
     return losses, float(evaluate(model, HELD_OUT))
 

@@ -493,3 +493,12 @@ def test_result_is_frozen():
     result = range_test(loss_fn, START, (X, Y), optax.sgd, [0.1])
     with pytest.raises(dataclasses.FrozenInstanceError):
         result.note = "changed"
+
+
+def test_x64_runs_in_float64(x64):
+    result = range_test(
+        loss_fn, START | {"w": np.float64([0.1, 0.2, -0.3])}, (X, Y), optax.sgd, [0.1], validation=BATCH
+    )
+    assert result.losses.dtype == result.validation_losses.dtype == np.float64
+    expected = ((X[0].astype(np.float64) @ [0.1, 0.2, -0.3] + 0.5 - Y[0]) ** 2).mean()
+    np.testing.assert_allclose(result.losses[0, 0, 0], expected, rtol=1e-13)

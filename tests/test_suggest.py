@@ -126,8 +126,8 @@ def test_boundaries(finals, learning_rate, at_boundary, advice):
 @pytest.mark.parametrize(
     ("start", "finals", "reason"),
     [
-        (2.0, [NAN] * 5, "Every rate was lost or ended above its start, so test rates below 0.001."),
-        (2.0, [2.5, 3, NAN, 3, 4], "Every rate was lost or ended above its start, so test rates below 0.001."),
+        (2.0, [NAN] * 5, "Every rate was lost or ended above its start, so test rates below 0.001 or take more steps."),
+        (2.0, [2.5, 3, NAN, 3, 4], "Every rate was lost or ended above its start, so test rates below 0.001 or take more steps."),
         (
             2.0,
             [2.0] * 5,

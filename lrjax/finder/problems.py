@@ -133,7 +133,8 @@ def _rekeyed(streams: PyTree, rng: Any) -> PyTree:
 
     def begin(leaf: jax.Array) -> jax.Array:
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return jax.random.split(jax.random.fold_in(rng, next(numbers)), leaf.shape)
+            key = jax.random.fold_in(rng, next(numbers))
+            return jax.random.split(key, leaf.shape) if leaf.shape else key
         return jnp.zeros_like(leaf)
 
     return jax.tree.map(begin, streams)

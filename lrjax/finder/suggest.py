@@ -170,6 +170,6 @@ def _advice(rates: np.ndarray, start: np.ndarray, final: np.ndarray) -> str:
         return "The loss is not finite before any update, so look for the fault in the data, the model or loss_fn."
     unmoved = (final == start).any(axis=1)
     if not unmoved.any():
-        return f"Every rate was lost or ended above its start, so test rates below {rates[0]:.3g}."
+        return f"Every rate was lost or ended above its start, so test rates below {rates[0]:.3g} or take more steps."
     largest = rates[unmoved].max()
     return f"No rate brought the loss down, so test rates above {largest:.3g}, closer together, or take more steps."

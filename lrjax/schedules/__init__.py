@@ -156,8 +156,11 @@ poly and tanh, the warmup takes the place of the curve's first steps and the rat
     warmup_exponential_decay_schedule
                                 with_warmup(exponential(peak_value, decay_rate=decay_rate, steps=transition_steps,
                                                         end_value=end_value), warmup_steps, init_value=init_value)
-    sgdr_schedule               join([warmup_cosine(**cosine_kwargs[0]), warmup_cosine(**cosine_kwargs[1])],
-                                     [cosine_kwargs[0]["total_steps"]])
+    sgdr_schedule               join([warmup_cosine(kwargs["peak_value"], kwargs["decay_steps"],
+                                                    warmup_steps=kwargs["warmup_steps"],
+                                                    init_value=kwargs["init_value"]) for kwargs in cosine_kwargs],
+                                     [sum(kwargs["decay_steps"] for kwargs in cosine_kwargs[:i])
+                                      for i in range(1, len(cosine_kwargs))])
 
 **Megatron**, ``--lr-decay-style``; ``lr`` is ``max_lr``. It counts samples: divide its steps by the batch size.
 ``decay`` is "linear", "cosine" or "1-sqrt" (``minus_sqrt``). ::
@@ -218,8 +221,7 @@ that of a run of N steps broken off after D, so that it ends above the floor; th
     wsd                         wsd(lr, N, warmup_steps=W, decay_steps=D, decay=decay,
                                     init_value=lr / init_div_factor, end_value=final_lr_factor * lr)
 
-**Levanter**, ``lr_schedule``. ``inv_sqrt`` and ``power`` after the warmup of any other row; ``inv`` counts its first
-step as its second. ::
+**Levanter**, ``lr_schedule``; ``cycles`` is 2. After the warmup its ``inv`` is at step 1 twice. ::
 
     linear                      warmup_linear(lr, N, warmup_steps=W, end_value=min_lr)
     cosine                      warmup_cosine(lr, N, warmup_steps=W, end_value=min_lr)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from lrjax import _checks
 from lrjax.schedules import _shapes
 from lrjax.schedules._curve import Curve, prints_as_call, progress_between
-from lrjax.schedules._pairs import Pair, add, as_float, choose, int32, known, multiply, subtract, whole
+from lrjax.schedules._pairs import Pair, add, as_float, choose, float_dtype, int32, known, multiply, subtract, whole
 from lrjax.schedules._position import Position
 from lrjax.schedules.exponential import decayed
 from lrjax.typing import Schedule
@@ -62,23 +62,32 @@ def cosine_restarts(
     growth = _checks.count("cosine_restarts", "cycle_factor", cycle_factor, low=1)
     factor = _checks.number("cosine_restarts", "peak_factor", peak_factor, above=0, high=1)
     end = _checks.number("cosine_restarts", "end_value", end_value, low=0)
-    # Known cycles are laid out here and now, so that a training step holds a table and no loop.
-    here = jax.ensure_compile_time_eval() if _checks.all_concrete(first, growth) else contextlib.nullcontext()
-    with here:
-        cycles = _growing_cycles(first, growth)
+    # Known cycles are laid out now, so that a training step holds a table and no loop.
+    cycles = (_known_cycles if _checks.all_concrete(first, growth) else _traced_cycles)(first, growth)
     return Curve(_cosine_restarts, (peak, first, growth, factor, end, cycles))
 
 
 class _Cycles(NamedTuple):
     """Start (int32, or ``_NEVER``) and length of every cycle."""
 
-    start: jax.Array
+    start: jax.Array | np.ndarray
     length: Pair
 
 
-@jax.jit
-def _growing_cycles(first: jax.Array, growth: jax.Array) -> _Cycles:
-    """All the cycles that begin in the int32 range."""
+def _known_cycles(first: int, growth: int) -> _Cycles:
+    """All the cycles that begin in the int32 range, from exact integers."""
+    starts, lengths = [0], [first]
+    while len(starts) < _MOST_GROWING_CYCLES:
+        starts.append(starts[-1] + lengths[-1])
+        lengths.append(lengths[-1] * growth if starts[-1] <= _checks.MAX_STEPS else first)
+    inside = [start if start <= _checks.MAX_STEPS else _NEVER for start in starts]
+    high = np.asarray(lengths, float_dtype())
+    low = np.asarray([length - int(hi) for length, hi in zip(lengths, high, strict=True)], float_dtype())
+    return _Cycles(np.asarray(inside, np.int32), Pair(jnp.asarray(high), jnp.asarray(low)))
+
+
+def _traced_cycles(first: jax.Array, growth: jax.Array) -> _Cycles:
+    """The same for numbers that are not known yet."""
 
     def cycle(carry: _Cycles, _: None) -> tuple[_Cycles, _Cycles]:
         room = subtract(whole(_checks.MAX_STEPS), whole(carry.start))

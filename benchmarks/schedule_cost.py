@@ -1,0 +1,120 @@
+"""What does a schedule cost in a jitted training step, beside a constant rate?
+
+    python benchmarks/schedule_cost.py [--smoke]
+
+Prints a markdown table: a row a schedule, with the instructions of the optimized program, the time to compile it and the
+warm time of a step of a small MLP under optax.adamw, each as a ratio to the constant rate too. The programs are run in
+turn, so that a change of the machine's pace meets all alike; times are medians. The second constant shows the noise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from schedule_table import CASES
+
+INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?[\w.-]+ = ", re.MULTILINE)
+SIZES = (64, 256, 256, 10)
+BATCH_SIZE = 64
+AGAIN = "constant, again"
+
+
+class Sample(NamedTuple):
+    """How often everything is measured."""
+
+    compilations: int
+    rounds: int
+    steps: int
+
+
+FULL = Sample(compilations=5, rounds=31, steps=50)
+SMOKE = Sample(compilations=1, rounds=3, steps=5)
+
+
+def loss_fn(params: list[jax.Array], images: jax.Array, labels: jax.Array) -> jax.Array:
+    for layer in params[:-1]:
+        images = jax.nn.relu(images @ layer)
+    return optax.softmax_cross_entropy_with_integer_labels(images @ params[-1], labels).mean()
+
+
+def start() -> tuple[list[jax.Array], jax.Array, jax.Array]:
+    """Weights and one batch."""
+    rng = np.random.default_rng(0)
+    shapes = zip(SIZES[:-1], SIZES[1:], strict=True)
+    params = [jnp.asarray(rng.normal(0, fan_in**-0.5, (fan_in, out)), jnp.float32) for fan_in, out in shapes]
+    images = jnp.asarray(rng.normal(size=(BATCH_SIZE, SIZES[0])), jnp.float32)
+    return params, images, jnp.asarray(rng.integers(0, SIZES[-1], BATCH_SIZE))
+
+
+def compiled_step(learning_rate: float | Callable) -> tuple[Any, Any, float]:
+    """A compiled training step, the optimizer state it starts from, and the seconds that compiling took."""
+    optimizer = optax.adamw(learning_rate)
+
+    def step(params: Any, opt_state: Any, images: jax.Array, labels: jax.Array) -> tuple[Any, Any]:
+        updates, opt_state = optimizer.update(jax.grad(loss_fn)(params, images, labels), opt_state, params)
+        return optax.apply_updates(params, updates), opt_state
+
+    params, images, labels = start()
+    opt_state = optimizer.init(params)
+    lowered = jax.jit(step).lower(params, opt_state, images, labels)
+    began = time.perf_counter()
+    compiled = lowered.compile()
+    return compiled, opt_state, time.perf_counter() - began
+
+
+def seconds_a_step(compiled: Any, opt_state: Any, steps: int) -> float:
+    params, images, labels = start()
+    began = time.perf_counter()
+    for _ in range(steps):
+        params, opt_state = compiled(params, opt_state, images, labels)
+    jax.block_until_ready(params)
+    return (time.perf_counter() - began) / steps
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smoke", action="store_true", help="three schedules, few repetitions")
+    smoke = parser.parse_args().smoke
+
+    rates: dict[str, float | Callable] = {"constant": 1e-3, AGAIN: 1e-3}
+    rates |= {case.name: case.schedule() for case in CASES if case.name != "constant"}
+    sample = SMOKE if smoke else FULL
+    if smoke:
+        rates = {name: rates[name] for name in ("constant", AGAIN, "warmup_cosine", "wsd")}
+
+    compiling: dict[str, list[float]] = {name: [] for name in rates}
+    programs = {}
+    for _ in range(sample.compilations):
+        for name, rate in rates.items():
+            *programs[name], seconds = compiled_step(rate)
+            compiling[name].append(seconds)
+    stepping: dict[str, list[float]] = {name: [] for name in rates}
+    for _ in range(sample.rounds):
+        for name, program in programs.items():
+            stepping[name].append(seconds_a_step(*program, sample.steps))
+
+    counts = {name: len(INSTRUCTION.findall(program[0].as_text())) for name, program in programs.items()}
+    compile_time = {name: float(np.median(seconds)) for name, seconds in compiling.items()}
+    step_time = {name: float(np.median(seconds)) for name, seconds in stepping.items()}
+    print("| schedule | instructions | ratio | compile ms | ratio | step µs | ratio |\n|---|---|---|---|---|---|---|")
+    for name in rates:
+        columns = [(counts[name], counts["constant"])]
+        columns += [(1e3 * compile_time[name], 1e3 * compile_time["constant"])]
+        columns += [(1e6 * step_time[name], 1e6 * step_time["constant"])]
+        print(f"| {name} | " + " | ".join(f"{value:.0f} | {value / base:.2f}" for value, base in columns) + " |")
+
+
+if __name__ == "__main__":
+    main()
