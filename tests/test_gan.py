@@ -23,7 +23,7 @@ keys = jax.random.split(jax.random.key(1), STEPS)
 
 def sample(generator, rng):
     """Fakes of the same shape as a batch."""
-    return generator["w"][0] * jax.random.normal(rng, (8,)) + generator["w"][1] + generator["b"]
+    return generator["w"][0] * jax.random.uniform(rng, (8,)) + generator["w"][1] + generator["b"]
 
 
 def score(discriminator, x):
@@ -83,8 +83,7 @@ def by_hand(order: str, steps: int, ema: float = 0.9):
     return gan_optimizers(*rates, discriminator_steps=steps), g, d, average, np.array(reports).T
 
 
-@pytest.mark.parametrize("steps", [1, 3])
-@pytest.mark.parametrize("order", ["alternating", "simultaneous"])
+@pytest.mark.parametrize(("order", "steps"), [("alternating", 1), ("alternating", 3), ("simultaneous", 3)])
 def test_equals_the_loop_written_by_hand(order, steps):
     optimizers, g, d, average, reports = by_hand(order, steps)
     stacked = batches if steps == 1 else jnp.stack([batches + j for j in range(steps)], axis=1)
@@ -105,13 +104,17 @@ def test_state_keeps_its_structure_and_metrics_are_float32():
         assert all((leaf.shape, leaf.dtype) == ((), jnp.float32) for leaf in metrics)
 
 
+@jax.jit
+def advance(rates, state, batch, rng):
+    """One step at traced rates, so that all tests share its compilation."""
+    return gan_step(generator_loss, discriminator_loss, gan_optimizers(*rates))(state, batch, rng)
+
+
 @pytest.mark.parametrize("idle", ["generator", "discriminator"])
 def test_the_idle_player_does_not_move(idle):
-    """A player that stood still in a GAN step keeps its parameters, moments and counts."""
-    rates = (0.0, 1e-2) if idle == "generator" else (1e-2, 0.0)
-    warm, _ = run(gan_optimizers(1e-2, 1e-2))
-    step = jax.jit(gan_step(generator_loss, discriminator_loss, gan_optimizers(*rates)))
-    after, _ = step(warm, batches[0], keys[0])
+    """However warm its moments are."""
+    warm, _ = advance((1e-2, 1e-2), start(gan_optimizers()), batches[0], keys[0])
+    after, _ = advance((0.0, 1e-2) if idle == "generator" else (1e-2, 0.0), warm, batches[1], keys[1])
     jax.tree.map(np.testing.assert_array_equal, getattr(after, idle).params, getattr(warm, idle).params)
     mover = "discriminator" if idle == "generator" else "generator"
     assert optax.tree.norm(optax.tree.sub(getattr(after, mover).params, getattr(warm, mover).params)) > 0

@@ -136,6 +136,20 @@ def test_a_lost_validation_loses_the_lane_at_its_step():
     assert result.status.ravel().tolist() == ["diverged", "finite"]
 
 
+def test_a_lane_lost_in_training_has_no_later_validation():
+    result = range_test(
+        counting,
+        jnp.zeros(()),
+        np.zeros((6, 2)),
+        optax.sgd,
+        [1.0],
+        validation=np.zeros(2),
+        evaluate=lambda params, batch: -params + 0 * batch.sum(),
+        validation_steps=[0, 2, 3, 6],
+    )
+    np.testing.assert_array_equal(result.validation_losses[0, 0], [0, -2, np.nan, np.nan])
+
+
 def test_a_lane_that_ends_above_its_start_is_only_flagged():
     rates = [0.1, 1.1]  # gradient descent on p**2 / 2 * 2: p <- (1 - 2 rate) p
 
