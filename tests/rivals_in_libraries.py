@@ -207,6 +207,12 @@ def keras_polynomial(t, lr, end_learning_rate, decay_steps, power):
     return (lr - end_learning_rate) * (1 - min(t, decay_steps) / decay_steps) ** power + end_learning_rate
 
 
+@rival("Keras", "PolynomialDecay, cycle", 70, lr=0.1, end_learning_rate=1e-4, decay_steps=20, power=2.0)
+def keras_polynomial_cycle(t, lr, end_learning_rate, decay_steps, power):
+    length = decay_steps * max(math.ceil(t / decay_steps), 1)
+    return (lr - end_learning_rate) * (1 - t / length) ** power + end_learning_rate
+
+
 @rival("Keras", "PiecewiseConstantDecay", 50, boundaries=[10, 30], values=[0.1, 0.03, 0.05])
 def keras_piecewise(t, boundaries, values):
     return values[sum(t > boundary for boundary in boundaries)]

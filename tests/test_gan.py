@@ -33,7 +33,7 @@ def score(discriminator, x):
 
 
 def generator_loss(generator, discriminator, batch, rng):
-    return jnp.mean(jax.nn.softplus(-score(discriminator, sample(generator, rng)))) + 0.0 * jnp.mean(batch)
+    return jnp.mean(jax.nn.softplus(-score(discriminator, sample(generator, rng)))) + generator["b"] * jnp.mean(batch)
 
 
 def discriminator_loss(discriminator, generator, batch, rng):

@@ -72,9 +72,11 @@ def test_lost_lanes_and_lanes_above_their_start_count_as_their_start():
     # At 1.0 a seed is lost and another exploded: (2 + 2 + 0.1) / 3 is worse than 1.2 at 0.1.
     finals = [[1.9] * 3, [1.9] * 3, [1.2] * 3, [NAN, 1e30, 0.1], [NAN] * 3]
     assert suggest(result(RATES, two_step(2.0, finals))).learning_rate == 0.1
-    # Uncapped, 1e30 at 10 would make every rate look as good as the best.
-    finals = [[1.9], [1.5], [1.0], [1.5], [1e30]]
-    assert suggest(result(RATES, two_step(2.0, finals))).learning_rate == 0.1
+    # Capped, one exploded seed of three leaves 1.0 the best: (0.1 + 0.1 + 2) / 3.
+    finals = [[1.9] * 3, [1.9] * 3, [1.2] * 3, [0.1, 0.1, 1e30], [NAN] * 3]
+    answer = suggest(result(RATES, two_step(2.0, finals)))
+    assert answer.learning_rate == 1.0
+    assert "(0.733 at 1, from 2 at the start)" in answer.reason
 
 
 def test_training_loss_is_the_mean_of_the_last_tenth():
@@ -101,6 +103,8 @@ def test_first_validation_after_some_updates_takes_the_smallest_rate_for_the_sta
     answer = suggest(result(RATES, np.ones((5, 1, 3)), validation))
     assert answer.learning_rate == 0.1
     assert "from 2 at the start" in answer.reason
+    validation[0] = NAN
+    assert "from 1.5 at the start" in suggest(result(RATES, np.ones((5, 1, 3)), validation)).reason
 
 
 @pytest.mark.parametrize(
@@ -127,7 +131,11 @@ def test_boundaries(finals, learning_rate, at_boundary, advice):
     ("start", "finals", "reason"),
     [
         (2.0, [NAN] * 5, "Every rate was lost or ended above its start, so test rates below 0.001 or take more steps."),
-        (2.0, [2.5, 3, NAN, 3, 4], "Every rate was lost or ended above its start, so test rates below 0.001 or take more steps."),
+        (
+            2.0,
+            [2.5, 3, NAN, 3, 4],
+            "Every rate was lost or ended above its start, so test rates below 0.001 or take more steps.",
+        ),
         (
             2.0,
             [2.0] * 5,

@@ -126,11 +126,8 @@ def _bound_entries(grads: PyTree, max_value: jax.Array) -> tuple[PyTree, jax.Arr
     """``grads`` with every modulus at most ``max_value``, and whether that changed any entry."""
 
     def bound(grad: jax.Array) -> jax.Array:
-        if jnp.iscomplexobj(grad):
-            limited = grad * (max_value / jnp.maximum(jnp.abs(grad), max_value))
-        else:
-            limited = jnp.clip(grad, -max_value, max_value)
-        return limited.astype(grad.dtype)
+        limited = (jnp.sign(grad) * max_value).astype(grad.dtype)
+        return jnp.where(jnp.abs(grad) > max_value, limited, grad)
 
     over = [jnp.any(jnp.abs(grad) > max_value) for grad in jax.tree.leaves(grads)]
     return jax.tree.map(bound, grads), jnp.any(jnp.array(over, bool))

@@ -26,7 +26,8 @@ and of the final decay; every other name is the rival's own argument, and ``jnp`
 Plateaus (``ReduceLROnPlateau``, timm's ``plateau``, ``greedy``) read the loss and so are no schedules; they belong
 to the optimizer and come in a later release.
 
-**PyTorch**, ``torch.optim.lr_scheduler``. ``pct_start * total_steps`` must exceed 1. ::
+**PyTorch**, ``torch.optim.lr_scheduler``. ``MultiplicativeLR`` by a constant is ``ExponentialLR``; ``SequentialLR`` is
+:func:`join` and ``ChainedScheduler`` a product, with rows as examples; ``pct_start * total_steps`` must exceed 1. ::
 
     LambdaLR                    lambda step: lr * lr_lambda(step)
     ConstantLR                  join([constant(factor * lr), constant(lr)], [total_iters])
@@ -119,6 +120,8 @@ poly and tanh, the warmup takes the place of the curve's first steps and the rat
     ExponentialDecay            exponential(lr, decay_rate=decay_rate, steps=decay_steps, staircase=staircase)
     InverseTimeDecay            inverse_time(lr, decay_rate=decay_rate, steps=decay_steps, staircase=staircase)
     PolynomialDecay             polynomial(lr, end_learning_rate, decay_steps, power=power)
+    PolynomialDecay, cycle      lambda step: end_learning_rate + (lr - end_learning_rate) * (
+                                    1 - step / (decay_steps * jnp.maximum(jnp.ceil(step / decay_steps), 1))) ** power
     PiecewiseConstantDecay      join([constant(value) for value in values], [b + 1 for b in boundaries])
     CosineDecay                 cosine(lr, decay_steps, end_value=alpha * lr)
     CosineDecay, warmup         warmup_cosine(warmup_target, warmup_steps + decay_steps, warmup_steps=warmup_steps,

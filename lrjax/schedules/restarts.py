@@ -70,7 +70,7 @@ def cosine_restarts(
 class _Cycles(NamedTuple):
     """Start (int32, or ``_NEVER``) and length of every cycle."""
 
-    start: jax.Array | np.ndarray
+    start: jax.Array
     length: Pair
 
 
@@ -83,7 +83,7 @@ def _known_cycles(first: int, growth: int) -> _Cycles:
     inside = [start if start <= _checks.MAX_STEPS else _NEVER for start in starts]
     high = np.asarray(lengths, float_dtype())
     low = np.asarray([length - int(hi) for length, hi in zip(lengths, high, strict=True)], float_dtype())
-    return _Cycles(np.asarray(inside, np.int32), Pair(jnp.asarray(high), jnp.asarray(low)))
+    return _Cycles(jnp.asarray(inside, jnp.int32), Pair(jnp.asarray(high), jnp.asarray(low)))
 
 
 def _traced_cycles(first: jax.Array, growth: jax.Array) -> _Cycles:
