@@ -170,7 +170,8 @@ def log2(x: Pair) -> Pair:
     t = s.hi * s.hi
     tail = cube.hi * t * (1 / 5 + t * (1 / 7 + t * (1 / 9 + t * (1 / 11 + t / 13))))
     series = add(s, add(multiply(cube, known(1 / 3)), Pair(tail, jnp.zeros_like(tail))))
-    return add(whole(exponent), multiply(series, known(2 / np.log(2.0))))
+    # Without the barrier XLA copies this chain into every use of it, and may compile for minutes.
+    return jax.lax.optimization_barrier(add(whole(exponent), multiply(series, known(2 / np.log(2.0)))))
 
 
 @inlined
