@@ -171,7 +171,8 @@ def log2(x: Pair) -> Pair:
     tail = cube.hi * t * (1 / 5 + t * (1 / 7 + t * (1 / 9 + t * (1 / 11 + t / 13))))
     series = add(s, add(multiply(cube, known(1 / 3)), Pair(tail, jnp.zeros_like(tail))))
     # Without the barrier XLA copies this chain into every use of it, and may compile for minutes.
-    return jax.lax.optimization_barrier(add(whole(exponent), multiply(series, known(2 / np.log(2.0)))))
+    logarithm = add(whole(exponent), multiply(series, known(2 / np.log(2.0))))
+    return cast("Pair", jax.lax.optimization_barrier(logarithm))  # type: ignore[no-untyped-call]
 
 
 @inlined

@@ -96,8 +96,7 @@ def _power(
         return jnp.where(begun, jnp.minimum(law * as_float(amplitude) * as_float(batch), as_float(cap)), as_float(cap))
 
     warm, decay_start, stop = whole(warmup), subtract(whole(total), whole(cooldown)), whole(total)
-    # Without the barrier XLA copies the powers into every use of theirs, and compiles for minutes.
-    at_warm, at_decay_start = jax.lax.optimization_barrier(eta(_pairs.stack([warm, decay_start])))
+    at_warm, at_decay_start = eta(_pairs.stack([warm, decay_start]))
     rise = phase(position, whole(0), warm, as_float(0.0), at_warm, "linear")
     fall = phase(position, decay_start, stop, at_decay_start, as_float(end), decay)
     pieces = [(whole(0), rise), (warm, eta(position.real)), (decay_start, fall), (stop, as_float(end))]
