@@ -461,7 +461,7 @@ def test_progress_shows_steps_and_the_best_loss(capsys):
     shown = capsys.readouterr().err
     assert "12/12" in shown
     assert "step/s" in shown
-    assert "at 0.05, 1/2 rates finite" in shown
+    assert "at 0.05, 1/2 lanes alive" in shown
     range_test(loss_fn, START, (X, Y), optax.sgd, [0.05, 1e30])
     assert not capsys.readouterr().err
 
@@ -491,7 +491,8 @@ def test_result_prints_as_a_table():
         == 1
     )
     assert lines[5].startswith("0.05 is the smallest rate within 2%")
-    assert lines[6] == "The 12 batches were gone through 2.5 times."
+    assert lines[6].startswith("2 diverged: not finite any more: lower the rate")
+    assert lines[7] == "The 12 batches were gone through 2.5 times."
     assert repr(result) == "RangeTest(3 rates from 0.001 to 1e+03, 2 seeds, 30 steps)"
 
 
@@ -499,7 +500,10 @@ def test_many_rates_are_thinned_in_the_table():
     result = range_test(loss_fn, START, (X, Y), optax.sgd, np.geomspace(1e-4, 1, 101))
     lines = str(result).splitlines()
     assert lines[0] == "101 rates, 1 seed, 12 steps; 25 of the rates shown"
-    assert len(lines) == 2 + 25 + 1
+    assert len(lines) == 2 + 25 + 1 + 1
+    assert lines[-1].endswith(
+        "high: ended above the start: lower the rate, warm it up, or give it more steps, as some recover"
+    )
     assert sum(line.startswith("->") for line in lines) == 1
 
 

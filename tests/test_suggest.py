@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lrjax.finder import RangeTest, Suggestion, suggest
+from lrjax.finder import Plan, RangeTest, Suggestion, suggest
 
 
 def result(rates, losses, validation=None):
@@ -28,6 +28,7 @@ def result(rates, losses, validation=None):
         status=np.where(np.isnan(losses).any(axis=-1), "diverged", "finite"),
         lost_at=np.where(np.isnan(losses).any(axis=-1), np.isnan(losses).argmax(axis=-1), -1),
         steps_done=losses.shape[-1],
+        plan=Plan(1),
         note="",
     )
 

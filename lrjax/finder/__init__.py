@@ -1,9 +1,28 @@
 """Find the learning rate: many short runs side by side, and what they say."""
 
+from lrjax.finder.keeping import Halving
 from lrjax.finder.minibatches import minibatches
+from lrjax.finder.plan import Plan
 from lrjax.finder.problems import Problem, from_nnx
 from lrjax.finder.range_test import range_test
 from lrjax.finder.result import RangeTest
 from lrjax.finder.suggest import Suggestion, suggest
+from lrjax.finder.supervised import Hyperparams
+from lrjax.finder.sweep import Sweep, sweep
+from lrjax.finder.training import training
 
-__all__ = ["Problem", "RangeTest", "Suggestion", "from_nnx", "minibatches", "range_test", "suggest"]
+__all__ = [
+    "Halving",
+    "Hyperparams",
+    "Plan",
+    "Problem",
+    "RangeTest",
+    "Suggestion",
+    "Sweep",
+    "from_nnx",
+    "minibatches",
+    "range_test",
+    "suggest",
+    "sweep",
+    "training",
+]

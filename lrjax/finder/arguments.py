@@ -11,7 +11,7 @@ import numpy as np
 
 from lrjax import _checks
 from lrjax.finder import contracts, trees
-from lrjax.finder.training import is_init_function
+from lrjax.finder.supervised import is_init_function
 from lrjax.typing import PyTree
 
 _INSTEAD_OF_MODULES = {

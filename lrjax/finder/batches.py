@@ -1,7 +1,7 @@
-"""Where the batches of a test come from: stacked arrays, or anything that yields them.
+"""Where the batches of a test come from: stacked arrays, anything that yields them, or nowhere.
 
-A source hands out chunks: a pytree whose leaves lead with a step axis, and which of its steps come next. It knows the
-shape of one batch beforehand, so that everything is checked and compiled before the first step.
+A source hands out chunks of stacked host arrays in order, each batch once. It knows the shape of one batch beforehand,
+so that everything is checked and compiled before the first step.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from lrjax import _checks
 from lrjax.finder import trees
 from lrjax.typing import PyTree
 
-SEGMENT_STEPS = 64
-"""Most steps of one chunk, and so of one compiled call."""
+CHUNK_STEPS = 64
+"""Most steps of one chunk."""
 
 CHUNK_BYTES = 2**26
-"""Most bytes of a chunk that is stacked from an iterable, unless a single batch is larger."""
+"""Most bytes of a chunk by default, unless a single batch is larger."""
 
 _END = object()
 
@@ -48,51 +48,86 @@ class Source(Protocol):
     def batch(self) -> PyTree:
         """The shapes of one batch."""
 
+    @property
+    def chunk(self) -> PyTree:
+        """The shapes of the batches of every chunk, whatever its number of steps."""
+
     def take(self, count: int) -> Chunk:
         """The next batches, at least one and at most ``count``; raises EndOfBatches."""
 
 
-def batch_source(call: str, batches: Any) -> Source:
+def batch_source(call: str, batches: Any, chunk_bytes: int = CHUNK_BYTES) -> Source:
     """The source that ``batches`` is: a list or an iterable leaf yields batches, any other pytree is stacked."""
     wanted = "a pytree of arrays that lead with a step axis, or an iterable of batches"
-    if batches is None or isinstance(batches, str | bytes):
+    if isinstance(batches, str | bytes) or batches is None:
         _checks.refuse_type(call, "batches", wanted, batches)
     is_array = hasattr(batches, "shape") and hasattr(batches, "dtype")
     is_leaf = jax.tree_util.all_leaves([batches])
     if is_array or not (is_leaf or isinstance(batches, list)):
-        return Stacked(call, batches)
+        return Stacked(call, batches, chunk_bytes)
     if not isinstance(batches, Iterable):
         _checks.refuse_type(call, "batches", wanted, batches)
-    return Stream(call, batches)
+    return Stream(call, batches, chunk_bytes)
+
+
+class Nothing:
+    """A step that needs no batches, as in a simulation: each batch is None."""
+
+    length: int | None = None
+    batch: PyTree = None
+    chunk: PyTree = None
+
+    def take(self, count: int) -> Chunk:
+        """Steps without batches."""
+        return Chunk(None, 0, min(count, CHUNK_STEPS))
 
 
 class Stacked:
     """Batches in memory, stacked along the first axis of every leaf."""
 
-    def __init__(self, call: str, batches: PyTree) -> None:
-        """Check the step axes and move the leaves to the device."""
-        self._batches = jax.device_put(trees.of_arrays(call, "batches", batches))
+    def __init__(self, call: str, batches: PyTree, chunk_bytes: int) -> None:
+        """Check the step axes."""
+        self._batches = trees.of_arrays(call, "batches", batches)
         self._length = trees.leading_axis(call, "batches", self._batches, "steps")
         self._taken = 0
+        self._bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(self._batches))
         self.length: int | None = self._length
+        self._chunk_bytes = chunk_bytes
+        self.whole = self._bytes <= chunk_bytes
+        """Whether every chunk is all of the batches, which then go to the device once."""
 
     @property
     def batch(self) -> PyTree:
         """The leaves without their step axis."""
-        return jax.tree.map(lambda leaf: trees.shaped(leaf.shape[1:], leaf.dtype), self._batches)
+        return jax.tree.map(trees.without_lanes, self._batches)
+
+    @property
+    def chunk(self) -> PyTree:
+        """All batches, or as many as a chunk's bytes hold."""
+        return _stacked(self.batch, self._length if self.whole else self._capacity)
+
+    @property
+    def _capacity(self) -> int:
+        """Most batches of a chunk."""
+        return _capacity(self._bytes // self._length, self._chunk_bytes)
 
     def take(self, count: int) -> Chunk:
-        """All batches, and where among them the next ones are."""
-        chunk = Chunk(self._batches, self._taken % self._length, min(count, SEGMENT_STEPS))
-        self._taken += chunk.steps
-        return chunk
+        """All batches, and where among them the next ones are; of large ones a copy of the next."""
+        first = self._taken % self._length
+        steps = min(count, CHUNK_STEPS if self.whole else self._capacity)
+        self._taken += steps
+        if self.whole:
+            return Chunk(self._batches, first, steps)
+        places = (first + np.minimum(np.arange(self._capacity), steps - 1)) % self._length
+        return Chunk(jax.tree.map(lambda leaf: np.asarray(leaf[places]), self._batches), 0, steps)
 
 
 class Stream:
     """Batches pulled one a step from an iterable, and from its start again where it has a length."""
 
-    def __init__(self, call: str, batches: Iterable[Any]) -> None:
+    def __init__(self, call: str, batches: Iterable[Any], chunk_bytes: int) -> None:
         """Nothing is pulled before it is needed."""
+        self._chunk_bytes = chunk_bytes
         self._call = call
         self._iterable = batches
         self._iterator: Iterator[Any] | None = None
@@ -117,11 +152,15 @@ class Stream:
             _checks.refuse(self._call, "batches", "an iterable that yields batches of arrays", _checks.shown(first))
         return first
 
+    @property
+    def chunk(self) -> PyTree:
+        """As many as a chunk's bytes hold."""
+        return _stacked(self.batch, self._capacity)
+
     @cached_property
     def _capacity(self) -> int:
-        """Batches in a chunk."""
-        size: int = sum(leaf.nbytes for leaf in jax.tree.leaves(self._first))
-        return min(SEGMENT_STEPS, max(1, CHUNK_BYTES // max(size, 1)))
+        """Most batches of a chunk."""
+        return _capacity(sum(leaf.nbytes for leaf in jax.tree.leaves(self._first)), self._chunk_bytes)
 
     def take(self, count: int) -> Chunk:
         """The next batches, stacked into leaves of one length, so that one program serves all chunks."""
@@ -168,3 +207,13 @@ def _length(batches: Iterable[Any]) -> int | None:
         return len(batches)  # type: ignore[arg-type]
     except TypeError:  # a loader over an iterable data set has __len__ and refuses it
         return None
+
+
+def _capacity(batch_bytes: int, chunk_bytes: int) -> int:
+    """Batches in a chunk."""
+    return min(CHUNK_STEPS, max(1, chunk_bytes // max(batch_bytes, 1)))
+
+
+def _stacked(batch: PyTree, length: int) -> PyTree:
+    """The shapes of so many batches."""
+    return jax.tree.map(lambda leaf: trees.shaped((length, *leaf.shape), leaf.dtype), batch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,7 +14,9 @@ from jax.extend.core import Var
 
 from lrjax import _checks
 from lrjax.finder import trees
-from lrjax.finder.training import Hyperparams, Init, Step
+from lrjax.finder.programs import remembered
+from lrjax.finder.segments import Lane
+from lrjax.finder.supervised import Carry, Shared, Step
 from lrjax.typing import LossFn, OptimizerFactory, PyTree
 
 _TRACE_ERRORS = (
@@ -81,18 +84,23 @@ def scalar(call: str, argument: str, result: Any, hint: str) -> None:
         raise TypeError(f"`{call}({argument}=...)` must return a floating-point scalar, got dtype {result.dtype}{hint}")
 
 
-def optimizer(call: str, factory: OptimizerFactory, params: PyTree) -> None:
-    """Refuse what is not a function of a traced rate to an optimizer whose state keeps its shapes."""
-    if isinstance(factory, optax.GradientTransformation):
+def factory(call: str, optimizer: OptimizerFactory) -> None:
+    """Refuse what is not a function of the rate."""
+    if isinstance(optimizer, optax.GradientTransformation):
         raise TypeError(
             f"`{call}(optimizer=...)` must be a function of the learning rate, got a built optimizer: "
             "pass optax.adamw, not optax.adamw(1e-3)"
         )
-    accepts(call, "optimizer", factory, ["learning_rate"])
+    accepts(call, "optimizer", optimizer, ["learning_rate"])
+
+
+def optimizer(call: str, build: OptimizerFactory, params: PyTree) -> None:
+    """Refuse what is not a function of a traced rate to an optimizer whose state keeps its shapes."""
+    factory(call, build)
 
     def one_update(rate: Any, params: PyTree) -> tuple[PyTree, PyTree]:
         try:
-            built = factory(rate)
+            built = build(rate)
         except _TRACE_ERRORS as error:
             raise TypeError(
                 f"`{call}(optimizer=...)` must build its optimizer from a traced learning rate (a Python `if`, `float` "
@@ -117,14 +125,16 @@ def optimizer(call: str, factory: OptimizerFactory, params: PyTree) -> None:
         )
 
 
-def seeds(call: str, count: int, init: Init, step: Step, rng: Any, batch: PyTree) -> None:
+def seeds(
+    call: str, count: int, init: Callable[[Any, Shared], Carry], step: Step, shared: Shared, batch: PyTree
+) -> None:
     """Refuse several seeds where neither a lane's parameters nor its loss depend on the seed."""
 
-    def outcome(seed: Any, batch: PyTree) -> PyTree:
-        carry = init(Hyperparams(jnp.ones(()), seed), rng)
+    def outcome(seed: Any, shared: Shared, batch: PyTree) -> PyTree:
+        carry = init(seed, shared)
         return carry.params, step(carry, batch)[1]
 
-    jaxpr = jax.make_jaxpr(outcome)(trees.shaped((), jnp.int32), batch).jaxpr
+    jaxpr = jax.make_jaxpr(outcome)(trees.shaped((), jnp.int32), shared, batch).jaxpr
     depending = {jaxpr.invars[0]}
     for equation in jaxpr.eqns:
         if any(isinstance(variable, Var) and variable in depending for variable in equation.invars):
@@ -137,3 +147,43 @@ def seeds(call: str, count: int, init: Init, step: Step, rng: Any, batch: PyTree
             "that loss_fn uses)",
             f"{count} seeds",
         )
+
+
+def loop(call: str, lane: Lane) -> None:
+    """Refuse a step that does not give a carry like the one it took, or no metrics."""
+    pairs = [jax.tree_util.tree_leaves_with_path(tree) for tree in (lane.carry, lane.carry_after)]
+    structures: list[Any] = [jax.tree.structure(tree) for tree in (lane.carry, lane.carry_after)]
+    if structures[0] != structures[1]:
+        requirement = (
+            f"a function to (carry, metrics) whose carry is like the one it took, {trees.described(lane.carry)}"
+        )
+        _checks.refuse(call, "step", requirement, trees.described(lane.carry_after))
+    for (path, before), (_, after) in zip(*pairs, strict=True):
+        if (before.shape, before.dtype) != (after.shape, after.dtype):
+            raise TypeError(
+                f"`{call}(step=...)` must keep the shape and dtype of every leaf of its carry, got "
+                f"{trees.described(after)} for {trees.described(before)}{trees.at(path)}"
+            )
+    metrics = lane.metrics
+    if not (isinstance(metrics, dict) and metrics and all(isinstance(name, str) for name in metrics)):
+        requirement = "a function to (carry, metrics) with the metrics a dict of arrays by name"
+        _checks.refuse(call, "step", requirement, trees.described(metrics))
+
+
+def metric(call: str, lane: Lane, name: str | None) -> str:
+    """The metric by which lanes are lost and compared: the one named, else the loss, else the only one."""
+    known = sorted(lane.metrics)
+    if name is None:
+        name = "loss" if "loss" in known else known[0]
+        if name != "loss" and len(known) > 1:
+            _checks.refuse(call, "metric", f"given where no metric is called loss, one of {', '.join(known)}", "None")
+    _checks.choice(call, "metric", name, known)
+    scalar(call, "step", lane.metrics[name], f" for the metric {name}, by which lanes are compared")
+    return name
+
+
+def reading(call: str, evaluate: Any, carry: PyTree, batch: PyTree, known_as: tuple[Any, ...]) -> None:
+    """Refuse an evaluation of a carry that does not give a scalar."""
+    shapes = jax.tree.map(trees.shape_of, batch)
+    key = ("reading", *known_as, *trees.form((carry, shapes)))
+    scalar(call, "evaluate", remembered(key, lambda: jax.eval_shape(evaluate, carry, shapes)), "")

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from os import PathLike
+from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from lrjax import _checks
-from lrjax.finder import arguments, contracts, trees
-from lrjax.finder.batches import Source, batch_source
-from lrjax.finder.lanes import History, Reading, run_lanes
-from lrjax.finder.progress import progress_bar
+from lrjax.finder import arguments, contracts, execution, trees
+from lrjax.finder.engine import Readings
+from lrjax.finder.execution import Ran
+from lrjax.finder.keeping import Keep
+from lrjax.finder.plan import Plan
+from lrjax.finder.programs import remembered
 from lrjax.finder.result import RangeTest
+from lrjax.finder.segments import Loop
 from lrjax.finder.suggest import last_tenth
-from lrjax.finder.training import Hyperparams, evaluation, is_init_function, tabulated, training
+from lrjax.finder.supervised import Carry, Hyperparams, Shared, evaluation, is_init_function, supervised, tabulated
 from lrjax.typing import LossFn, OptimizerFactory, PyTree
 
 _CALL = "range_test"
@@ -35,7 +40,12 @@ def range_test(
     validation: PyTree = None,
     evaluate: LossFn | None = None,
     validation_steps: Sequence[int] | None = None,
+    keep: Keep = "finite",
+    plan: Plan | Literal["auto"] = "auto",
+    devices: Sequence[jax.Device] | None = None,
+    memory_budget: int | None = None,
     progress: bool = False,
+    checkpoint: str | PathLike[str] | None = None,
 ) -> RangeTest:
     """Train the same model at many learning rates side by side, for some steps each.
 
@@ -49,8 +59,8 @@ def range_test(
         params: A pytree of floating-point arrays, where every lane starts; or ``init(key) -> params``, where seed ``s``
             starts at ``init(jax.random.key(s))``.
         batches: A tuple, dict, NamedTuple, registered dataclass or array, stacked with a leading axis of steps; or a
-            list or any other iterable that yields batches, each pulled once. What has a length is gone through again
-            where ``steps`` exceeds it.
+            list or any other iterable that yields batches, each pulled once, the next ones while the device works. What
+            has a length is gone through again where ``steps`` exceeds it.
         optimizer: A function of the learning rate: ``optax.adamw``, or one with a schedule inside,
             ``lambda peak: optax.adamw(lrjax.warmup_cosine(peak, 1000, warmup_steps=50))``. Updates get ``value=loss``.
         learning_rates: ``[K]`` distinct positive rates in any order.
@@ -63,7 +73,18 @@ def range_test(
             parameters that the optimizer evaluates with (schedule-free ones average). By default ``loss_fn``, which
             serves only without ``model_state`` and ``rng``.
         validation_steps: Numbers of updates after which to validate; by default 0, ``steps`` and 9 evenly between.
+        keep: ``"finite"`` drops lanes that are lost, at each tenth of the steps (high losses are only flagged, since
+            some recover); ``"all"`` runs them to the end; ``Halving()`` goes on with the better part of the rates at
+            each of its rungs.
+        plan: How to execute: ``"auto"``, or a ``Plan``. Answers agree between plans to float rounding.
+        devices: Where to run, by default on all devices; the lanes are divided among them. Where they belong to several
+            processes (``jax.distributed``), each of these makes the same call, runs its part of the lanes and gets the
+            whole result.
+        memory_budget: Bytes for carries, batches and temporaries, on each accelerator or in all on a CPU; by default a
+            part of what is there. Lanes that do not fit run one wave after another.
         progress: Show a progress bar (needs ``lrjax[progress]``).
+        checkpoint: A folder to save in as the test goes on (needs ``lrjax[checkpoint]``); where it holds this test's
+            state, the test resumes from there.
 
     Returns:
         The losses of every lane and what became of it, a ``RangeTest``. Batches that end early, raise or change shape
@@ -71,7 +92,7 @@ def range_test(
 
     Raises:
         TypeError: Where an argument is of the wrong kind.
-        ValueError: Where an argument is out of range, or does not go with another.
+        ValueError: Where an argument is out of range or does not go with another, or the checkpoint is another test's.
 
     Example:
         >>> import jax.numpy as jnp, numpy as np, optax
@@ -86,105 +107,127 @@ def range_test(
     Source: Smith, arXiv:1506.01186, whose ramp is a single run; one run a rate, from fresh weights, as practitioners
         asked of its implementations (torch-lr-finder #68).
     """
+    how = execution.execution(_CALL, keep, plan, devices, memory_budget, progress, checkpoint)
     rates = arguments.rates(_CALL, "learning_rates", learning_rates)
     seed_numbers = arguments.seeds(_CALL, seeds)
     rng = None if rng is None else arguments.key(_CALL, "rng", rng)
     params = arguments.parameters(_CALL, params)
-    shapes = jax.eval_shape(params, jax.random.key(0)) if is_init_function(params) else params
     model_state = None if model_state is None else trees.of_arrays(_CALL, "model_state", model_state)
-    _checks.flag(_CALL, "progress", progress)
-    source = batch_source(_CALL, batches)
-    steps = _steps(steps, source)
-    contracts.loss(_CALL, loss_fn, shapes, source.batch, model_state, rng)
-    contracts.optimizer(_CALL, optimizer, shapes)
-    reading = _reading(loss_fn, shapes, model_state, rng, steps, validation, evaluate, validation_steps)
+    source = execution.source_of(how, batches)
+    steps = execution.updates(_CALL, steps, source)
+    batches_of_validation, evaluate, at = _validation(
+        loss_fn, model_state, rng, steps, validation, evaluate, validation_steps
+    )
 
-    if len(seed_numbers) > 1:
-        loop = training(loss_fn, params, optimizer, model_state=model_state)
-        contracts.seeds(_CALL, len(seed_numbers), *loop, rng, source.batch)
-    start = tabulated(params, seed_numbers) if is_init_function(params) else params
-    init, step = training(loss_fn, start, optimizer, model_state=model_state)
+    per_seed = is_init_function(params)
+    start, step = supervised(loss_fn, optimizer)
+    shared = Shared(
+        rng,
+        tabulated(params, seed_numbers) if per_seed else params,
+        jnp.asarray(seed_numbers) if per_seed else None,
+        model_state,
+    )
     lanes = Hyperparams(
         learning_rate=np.repeat(rates, len(seed_numbers)).astype(jax.dtypes.canonicalize_dtype(np.float64)),
         seed=np.tile(seed_numbers, len(rates)),
     )
-    with jax.debug_nans(new_val=False), progress_bar(steps, rates, shown=progress) as watch:
-        history = run_lanes(init, step, lanes, rng, source, steps, reading=reading, watch=watch)
-    return _result(history, rates, seed_numbers, _note(history, source, steps))
+    known_as = (_CALL, loss_fn, optimizer, evaluate)
+    checked = (source.batch, batches_of_validation[:1], shared)
+    remembered(
+        ("checked", *known_as, params if per_seed else None, *trees.form((checked, seed_numbers))),
+        lambda: _check(loss_fn, params, optimizer, evaluate, seed_numbers, *jax.tree.map(trees.shape_of, checked)),
+    )
+    loop = Loop(start, step, evaluation(evaluate), known_as)
+    lane = execution.traced(loop, lanes, shared, source.batch)
+    ran = execution.run(
+        how,
+        loop,
+        lane,
+        lanes,
+        shared,
+        source,
+        steps,
+        Readings(batches_of_validation, at),
+        metric="loss",
+        units=np.repeat(np.arange(len(rates)), len(seed_numbers)),
+        label=lambda lane: f"{rates[lane // len(seed_numbers)]:.3g}",
+        fields=execution.digests(
+            learning_rates=rates, seeds=seed_numbers, params=shared.params, model_state=model_state, rng=rng
+        ),
+    )
+    return _result(ran, rates, seed_numbers)
 
 
-def _steps(steps: int | None, source: Source) -> int:
-    """The updates of a lane: those asked for, or one for each batch."""
-    if steps is not None:
-        return int(_checks.count(_CALL, "steps", steps, low=1))
-    if source.length is None:
-        _checks.refuse(_CALL, "steps", "given where batches have no length, as a generator has none", "None")
-    return source.length
-
-
-def _reading(
+def _validation(
     loss_fn: LossFn,
-    shapes: PyTree,
     model_state: PyTree,
     rng: jax.Array | None,
     steps: int,
     validation: PyTree,
     evaluate: LossFn | None,
     validation_steps: Sequence[int] | None,
-) -> Reading:
-    """What to validate on and when; no steps without validation."""
+) -> tuple[Sequence[PyTree], LossFn, list[int]]:
+    """The batches to validate on, how and when; nothing without validation."""
     if validation is None:
         for argument, value in (("evaluate", evaluate), ("validation_steps", validation_steps)):
             if value is not None:
                 _checks.refuse(_CALL, argument, "left out where there is no validation=", f"a {type(value).__name__}")
-        return Reading(evaluation(loss_fn), [], [])
+        return [], loss_fn, []
     if evaluate is None and not (model_state is None and rng is None):
         raise ValueError(
             f"`{_CALL}(evaluate=...)` must be given where model_state or rng is: "
             "loss_fn runs in training mode; pass evaluate="
         )
-    batches = validation if isinstance(validation, list) else [validation]
-    arrays = [jax.device_put(trees.of_arrays(_CALL, "validation", batch)) for batch in batches]
-    if not all(jax.tree.leaves(batch) for batch in arrays) or not arrays:
-        _checks.refuse(_CALL, "validation", "a batch or a list of batches", _checks.shown(validation))
-    evaluate = loss_fn if evaluate is None else evaluate
-    contracts.evaluate(_CALL, evaluate, shapes, arrays[0], model_state)
-    return Reading(evaluation(evaluate), arrays, arguments.validation_steps(_CALL, validation_steps, steps))
+    arrays = execution.validation_batches(_CALL, validation)
+    return arrays, evaluate or loss_fn, arguments.validation_steps(_CALL, validation_steps, steps)
 
 
-def _result(history: History, rates: np.ndarray, seeds: np.ndarray, note: str) -> RangeTest:
+def _check(
+    loss_fn: LossFn,
+    start: PyTree | Callable[[jax.Array], PyTree],
+    optimizer: OptimizerFactory,
+    evaluate: LossFn,
+    seeds: np.ndarray,
+    batch: PyTree,
+    validation: Sequence[PyTree],
+    shared: Shared,
+) -> bool:
+    """Refuse functions that do not fit together; ``batch`` and what follows are shapes."""
+    per_seed = shared.seeds is not None
+    params = jax.tree.map(trees.without_lanes, shared.params) if per_seed else shared.params
+    contracts.loss(_CALL, loss_fn, params, batch, shared.model_state, shared.rng)
+    contracts.optimizer(_CALL, optimizer, params)
+    for held_out in validation:
+        contracts.evaluate(_CALL, evaluate, params, held_out, shared.model_state)
+    begin, step = supervised(loss_fn, optimizer)
+
+    def init(seed: jax.Array, shared: Shared) -> Carry:
+        values = start(jax.random.key(seed)) if per_seed else shared.params
+        return begin(Hyperparams(jnp.ones(()), seed), shared._replace(params=values, seeds=None))
+
+    if len(seeds) > 1:
+        contracts.seeds(_CALL, len(seeds), init, step, shared, batch)
+    return True
+
+
+def _result(ran: Ran, rates: np.ndarray, seeds: np.ndarray) -> RangeTest:
     """Lanes as rates by seeds, and what became of each."""
-    grid = (len(rates), len(seeds), -1)
-    losses = history.metrics["loss"].T.reshape(grid)
-    validation_losses = history.readings.T.reshape(*grid[:2], len(history.reading_steps))
-    steps, validation_steps = np.arange(history.steps_done), np.array(history.reading_steps, np.int64)
-
-    never = np.iinfo(np.int64).max
-    finite = np.isfinite(np.concatenate([losses, validation_losses], axis=-1))
-    lost_at = np.where(finite, never, np.concatenate([steps, validation_steps])).min(axis=-1)
-    lost = lost_at < never
-    losses = np.where(steps < lost_at[..., None], losses, np.nan)
-    validation_losses = np.where(validation_steps < lost_at[..., None], validation_losses, np.nan)
+    grid = (len(rates), len(seeds))
+    losses = ran.metrics["loss"].reshape(*grid, ran.steps_done)
+    validation_losses = ran.readings.reshape(*grid, len(ran.validation_steps))
+    lost_at, status = (part.reshape(grid) for part in execution.lost_and_status(ran))
     high: np.ndarray = np.all(last_tenth(losses) > losses[..., :1], axis=-1)
-    if len(validation_steps) > 1:
+    if len(ran.validation_steps) > 1:
         high = validation_losses[..., -1] > validation_losses[..., 0]
     return RangeTest(
         learning_rates=rates,
         seeds=seeds,
         losses=losses,
-        validation_steps=validation_steps,
+        validation_steps=ran.validation_steps,
         validation_losses=validation_losses,
-        status=np.where(lost, "diverged", np.where(high, "high", "finite")),
-        lost_at=np.where(lost, lost_at, -1),
-        steps_done=history.steps_done,
-        note=note,
+        status=np.where((status == "finite") & high, "high", status),
+        lost_at=lost_at,
+        steps_done=ran.steps_done,
+        plan=ran.plan,
+        note=ran.note,
     )
-
-
-def _note(history: History, source: Source, steps: int) -> str:
-    """Batches that ended early, or that were gone through again."""
-    if history.ended:
-        return f"The batches ended after {history.steps_done} of {steps} steps: {history.ended}."
-    if source.length is not None and steps > source.length:
-        return f"The {source.length} batches were gone through {steps / source.length:.3g} times."
-    return ""

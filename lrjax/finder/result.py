@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lrjax.finder.plan import Plan
+from lrjax.finder.status import remedies
 from lrjax.finder.suggest import start_and_final, suggest
 
 MAX_ROWS = 24
@@ -23,10 +25,11 @@ class RangeTest:
         validation_steps: ``[V]``, the updates that came before each validation; V is 0 without validation.
         validation_losses: ``[K, R, V]``; NaN once the lane is lost.
         status: ``[K, R]``: ``"finite"``; ``"high"``, finite but ended above its start (the last validation loss, or
-            every one of the last tenth of the training losses); or ``"diverged"``.
+            every one of the last tenth of the training losses); ``"diverged"``; or ``"dropped"`` at a rung.
         lost_at: ``[K, R]``, the first update whose loss, or the first number of updates whose validation loss, was not
-            finite; -1 where none was.
+            finite, or the number of updates after which the lane was dropped; -1 where neither.
         steps_done: Updates done, S.
+        plan: How the test was executed, and why so.
         note: What else a reader should know, empty where there is nothing.
     """
 
@@ -38,6 +41,7 @@ class RangeTest:
     status: np.ndarray
     lost_at: np.ndarray
     steps_done: int
+    plan: Plan
     note: str
 
     def __repr__(self) -> str:
@@ -47,7 +51,7 @@ class RangeTest:
         return f"RangeTest({rates} rates from {low:.3g} to {high:.3g}, {seeds} seeds, {steps} steps)"
 
     def __str__(self) -> str:
-        """A row a rate, the suggested one marked, then the suggestion's reason and the note."""
+        """A row a rate, the suggested one marked, then the suggestion's reason, remedies and the note."""
         suggestion = suggest(self)
         order = np.argsort(self.learning_rates)
         marked = int(np.flatnonzero(self.learning_rates[order] == suggestion.learning_rate)[0])
@@ -64,7 +68,7 @@ class RangeTest:
         fewer = f"; {len(shown)} of the rates shown" if len(shown) < rates else ""
         aligned = [[cell.rjust(max(map(len, column))) for cell in column] for column in columns[:-1]]
         rows = ["  ".join(row) for row in zip(*aligned, columns[-1], strict=True)]
-        return "\n".join([head + fewer, *rows, suggestion.reason, *filter(None, [self.note])])
+        return "\n".join([head + fewer, *rows, suggestion.reason, *remedies(self.status), *filter(None, [self.note])])
 
 
 def _thinned(rows: int, marked: int) -> list[int]:

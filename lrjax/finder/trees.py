@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -17,9 +19,61 @@ def shape_of(leaf: Any) -> jax.ShapeDtypeStruct:
     return shaped(leaf.shape, leaf.dtype)
 
 
-def shaped(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+def shaped(shape: tuple[int, ...], dtype: Any, sharding: Any = None) -> jax.ShapeDtypeStruct:
     """The shape and dtype of an array that need not exist."""
-    return jax.ShapeDtypeStruct(shape, dtype)  # type: ignore[no-untyped-call]
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)  # type: ignore[no-untyped-call]
+
+
+def lanes_times(leaf: Any, factor: int, divisor: int) -> jax.ShapeDtypeStruct:
+    """The shape with ``factor / divisor`` times as many lanes."""
+    if factor == divisor:
+        return shape_of(leaf)
+    return shaped((leaf.shape[0] * factor // divisor, *leaf.shape[1:]), leaf.dtype)
+
+
+def rows(tree: PyTree, places: np.ndarray) -> PyTree:
+    """These rows of every leaf."""
+    return jax.tree.map(lambda leaf: leaf[places], tree)
+
+
+def without_lanes(leaf: Any) -> jax.ShapeDtypeStruct:
+    """The shape of one row."""
+    return shaped(leaf.shape[1:], leaf.dtype)
+
+
+def nbytes(tree: PyTree) -> int:
+    """The bytes of arrays or shapes."""
+    return sum(math.prod(leaf.shape) * int(leaf.dtype.itemsize) for leaf in jax.tree.leaves(tree))
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether an array holds typed JAX keys."""
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def strong(leaf: Any) -> jax.Array:
+    """An array of a dtype of its own, not one that yields to what it is combined with."""
+    leaf = jnp.asarray(leaf)
+    return leaf if is_key(leaf) else jax.lax.convert_element_type(leaf, leaf.dtype)
+
+
+def raw(leaf: jax.Array) -> jax.Array:
+    """The data of a key, any other array as it is."""
+    return jax.random.key_data(leaf) if is_key(leaf) else leaf
+
+
+def cooked(leaves: Sequence[jax.Array], key_kinds: Sequence[Any]) -> list[jax.Array]:
+    """Keys made of their data again, where a leaf has a kind of key."""
+    return [
+        leaf if kind is None else jax.random.wrap_key_data(leaf, impl=kind)
+        for leaf, kind in zip(leaves, key_kinds, strict=True)
+    ]
+
+
+def form(tree: PyTree) -> tuple[Any, ...]:
+    """The structure, shapes and dtypes of a tree, as something that can be looked up."""
+    leaves, structure = jax.tree.flatten(tree)
+    return (structure, *((leaf.shape, leaf.dtype) for leaf in leaves))
 
 
 def alike(tree: PyTree, other: PyTree, *, dtypes: bool = True) -> bool:

@@ -1,0 +1,387 @@
+"""The engine: a host loop over chunks of batches, through which groups of lanes advance in compiled calls.
+
+Lanes never talk, so that everything here is a matter of order. *Phases* lie between the rungs at which lanes are
+compared; within a phase *waves* of lanes that fit in memory run one after another; a wave is divided into *groups*, of
+which each call advances one by some steps. Whatever is decided about lanes is decided at fixed numbers of updates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from lrjax.finder import keeping, resuming, trees
+from lrjax.finder.batches import Chunk, EndOfBatches, Source
+from lrjax.finder.checkpoint import Checkpoint
+from lrjax.finder.feed import Feed, Spill
+from lrjax.finder.fitting import fit
+from lrjax.finder.groups import Group, divided, even_size, filled, on_host, repacked
+from lrjax.finder.history import History
+from lrjax.finder.keeping import Halving, Keep
+from lrjax.finder.plan import Plan
+from lrjax.finder.processes import Processes
+from lrjax.finder.programs import Program, shardings
+from lrjax.finder.segments import Lane, Loop
+from lrjax.typing import PyTree
+
+COMPILE_SECONDS = 1.0
+"""What a program for a smaller group is taken to cost."""
+
+OPERATIONS_A_SECOND = 2e10
+"""What a core is taken to do; both are fixed, so that a run is the same each time."""
+
+
+class Readings(NamedTuple):
+    """The batches at which every lane is evaluated, their values averaged, and after which numbers of updates."""
+
+    batches: Sequence[PyTree]
+    steps: Sequence[int]
+
+
+class Request(NamedTuple):
+    """A sweep as the user asked for it, checked.
+
+    Attributes:
+        call: The function that the user called.
+        loop: What a lane does.
+        lane: One lane, traced.
+        hyperparams: A pytree of host arrays that lead with the lanes.
+        shared: What every lane is started with besides.
+        source: The batches.
+        steps: Updates of a lane.
+        readings: What to evaluate lanes on, and when.
+        metric: By which lanes are lost and compared.
+        keep: Which lanes go on.
+        units: ``[lanes]``: lanes of one number are kept or dropped together.
+        plan: An explicit plan, or None for one that is chosen.
+        processes: Who takes part.
+        budget: Bytes for each device.
+        checkpoint: Where to save, or None.
+        fields: What a checkpoint must agree in, by name.
+        watch: Is told the metrics' history, the updates that a wave has done, and those of the whole.
+    """
+
+    call: str
+    loop: Loop
+    lane: Lane
+    hyperparams: PyTree
+    shared: PyTree
+    source: Source
+    steps: int
+    readings: Readings
+    metric: str
+    keep: Keep
+    units: np.ndarray
+    plan: Plan | None
+    processes: Processes
+    budget: int
+    checkpoint: Checkpoint | None
+    fields: dict[str, str]
+    watch: Callable[[History, int, float], None]
+
+    @property
+    def rungs(self) -> list[int]:
+        """After which numbers of updates lanes are compared."""
+        return self.keep.at(self.steps) if isinstance(self.keep, Halving) else []
+
+    @property
+    def boundaries(self) -> list[int]:
+        """Numbers of updates at which something is decided or read, and the last."""
+        checks = keeping.drop_checks(self.keep, self.steps)
+        return sorted({*self.readings.steps, *self.rungs, *checks, self.steps} - {0})
+
+    @property
+    def first_stop(self) -> int:
+        """Where the first chunk ends at the latest."""
+        return self.boundaries[0]
+
+
+class Ended(NamedTuple):
+    """Why a sweep ended before the last step; empty where it did not."""
+
+    what: str
+    cause: str
+
+
+class Outcome(NamedTuple):
+    """What became of a sweep: of this process's lanes until it is gathered."""
+
+    history: History
+    done: int
+    ended: Ended
+    plan: Plan
+
+
+def run(request: Request) -> Outcome:
+    """Run this process's lanes to the end, or to where the batches or the device give up."""
+    engine = Engine(request)
+    try:
+        return engine.run()
+    finally:
+        engine.close()
+
+
+class Engine:
+    """A sweep under way; everything that a later process needs to go on is in its ``cursor``, groups and history."""
+
+    def __init__(self, request: Request) -> None:
+        """Choose a plan, or take the one of the checkpoint, and find out how many lanes fit."""
+        self.request = request
+        lanes = len(request.processes.lanes)
+        self.history = History(request.lane.metrics, request.metric, lanes, request.steps)
+        self.stops = [*request.rungs, request.steps]
+        self.boundaries = request.boundaries
+        self.limit, self.ended = request.steps, Ended("", "")
+        self.cursor = resuming.Cursor(phase=0, wave=0, done=0, lanes=np.arange(lanes))
+        self.groups: list[Group] | None = None
+        self.arrived: list[Group] = []
+        self.departed: list[Group] = []
+        self.scores: list[np.ndarray] = []
+        self.spill = Spill(0)
+        saved = request.checkpoint.load() if request.checkpoint else None
+        plan = request.plan if saved is None else resuming.plan_of(request, saved[0])
+        self.feed = Feed(request.source, hashed=request.checkpoint is not None)
+        self.fit = fit(request, self.feed, plan)
+        self.plan, self.segments = self.fit.plan, self.fit.segments
+        self.used = request.processes.local_devices[: self.plan.devices]
+        self.split, self.whole = shardings(self.used)
+        self.feed.place(self.whole, Spill(self.fit.spare) if self.fit.wave < lanes else None)
+        self.shared = jax.device_put(request.shared, self.whole)
+        self.reading_batches = [jax.device_put(batch, self.whole) for batch in request.readings.batches]
+        self.scalars: dict[int, jax.Array] = {}
+        self.pool = ThreadPoolExecutor(self.plan.threads, thread_name_prefix="lrjax")
+        self.fields = resuming.fields_of(self) if request.checkpoint else {}
+        if saved is not None:
+            resuming.restore(self, *saved)
+
+    def close(self) -> None:
+        """Give up threads and temporary files."""
+        self.pool.shutdown()
+        self.spill.close()
+        self.feed.close()
+        if self.request.checkpoint is not None:
+            self.request.checkpoint.close()
+
+    def run(self) -> Outcome:
+        """Phase by phase, wave by wave."""
+        request, cursor = self.request, self.cursor
+        self._catch_up()
+        while cursor.phase < len(self.stops):
+            stop = self.stops[cursor.phase]
+            is_last = stop == request.steps
+            waves = self._waves()
+            while cursor.wave < len(waves):
+                if self.groups is None:
+                    cursor.done = self._phase_start()
+                    self.groups = list(self._begun(waves[cursor.wave]))
+                self._advance(stop, len(waves))
+                if not is_last and not self.ended.what and len(waves) > 1:
+                    self.departed += [self._spilled(group) for group in self.groups]
+                if is_last or len(waves) > 1:
+                    self.groups = None
+                cursor.wave += 1
+            if self._anyone_ended(stop):
+                break
+            cursor.phase, cursor.wave = cursor.phase + 1, 0
+            if not is_last:
+                self._rung(stop)
+            cursor.done = stop
+            self._save(force=is_last)
+        return Outcome(self.history, self.limit, self.ended, self.plan)
+
+    def _phase_start(self) -> int:
+        """The number of updates that the phase begins at."""
+        return self.stops[self.cursor.phase - 1] if self.cursor.phase else 0
+
+    def _waves(self) -> list[np.ndarray]:
+        """The lanes of the phase, as many at a time as fit in memory."""
+        lanes = self.cursor.lanes
+        return [lanes[first : first + self.fit.wave] for first in range(0, len(lanes), self.fit.wave)]
+
+    def _begun(self, lanes: np.ndarray) -> Iterator[Group]:
+        """Groups of these lanes where the phase begins: started, or as they were left."""
+        size = even_size(len(lanes), self.fit.size, len(self.used))
+        if self.cursor.phase:
+            wanted = np.zeros(len(self.history.lost_at), bool)
+            wanted[lanes] = True
+            hosts = (on_host(group, wanted) for group in self.arrived)
+            yield from divided(hosts, size, self.put)
+            return
+        numbers = self.request.processes.lanes
+        for first in range(0, len(lanes), size):
+            part = lanes[first : first + size]
+            rows = numbers[filled(part, size)]
+            hyperparams = jax.device_put(trees.rows(self.request.hyperparams, rows), self.split)
+            program = self.segments.start(hyperparams, self.shared)
+            yield Group(part, program(hyperparams, self.shared))
+
+    def _advance(self, stop: int, waves: int) -> None:
+        """Bring the wave to ``stop`` updates, or to where the batches end."""
+        assert self.groups is not None
+        cursor = self.cursor
+        while True:
+            stop = min(stop, self.limit)
+            self._read(cursor.done, is_end=cursor.done == self.limit and bool(self.ended.what))
+            if cursor.done in self.boundaries and self.request.keep != "all":
+                self._drop()
+            if cursor.done >= stop or not self.groups:
+                cursor.done = max(cursor.done, stop)
+                return
+            try:
+                chunk = self.feed.chunk(cursor.done, self._next_boundary(cursor.done))
+                self._run_chunk(chunk, stop)
+            except EndOfBatches as end:
+                self._end(Ended("batches ended", str(end)))
+                continue
+            except jax.errors.JaxRuntimeError as error:
+                if cursor.done == 0:
+                    raise
+                self.groups = []
+                text = str(error).strip().splitlines()[0]
+                self._end(Ended("device failed", f"{text} (where its memory ran out, lower memory_budget)"))
+                continue
+            cursor.done += chunk.steps
+            self.request.watch(self.history, cursor.done, (cursor.wave + cursor.done / self.request.steps) / waves)
+            if cursor.done < self.limit:
+                self._save(force=False)
+
+    def _run_chunk(self, chunk: Chunk, stop: int) -> None:
+        """Advance all groups by the chunk, and pull the next one meanwhile."""
+        assert self.groups is not None
+        start = self.cursor.done
+        self.segments.prepare(self.groups[0].state, chunk)
+        futures = [self.pool.submit(self._run_group, group, chunk) for group in self.groups]
+        if start + chunk.steps < stop:
+            self.feed.prefetch(start + chunk.steps, self._next_boundary(start + chunk.steps))
+        for group, future in zip(self.groups, futures, strict=True):
+            self.history.add_steps(group.lanes, start, future.result())
+
+    def _run_group(self, group: Group, chunk: Chunk) -> dict[str, np.ndarray]:
+        """Advance one group by the chunk; its metrics, ``[lanes, steps, ...]``."""
+        with jax.debug_nans(new_val=False):
+            batches = jax.tree.leaves(chunk.batches)
+            for offset, count in self.segments.calls(chunk.steps):
+                program = self.segments.known_advance(group.size, count)
+                scalars = (self._scalar(chunk.first), self._scalar(offset), self._scalar(count))
+                group.state = program.executable(*program.constants, *group.state, *batches, *scalars)
+            buffers = group.state[len(self.request.lane.raw) :]
+            return {
+                name: np.asarray(buffer)[: len(group.lanes), : chunk.steps]
+                for name, buffer in zip(sorted(self.request.lane.metrics), buffers, strict=True)
+            }
+
+    def _scalar(self, number: int) -> jax.Array:
+        """A whole number on the devices, sent there once."""
+        if number not in self.scalars:
+            self.scalars[number] = jax.device_put(np.int32(number), self.whole)
+        return self.scalars[number]
+
+    def _next_boundary(self, done: int) -> int:
+        """The next number of updates at which something is decided or read."""
+        return min([at for at in self.boundaries if at > done], default=self.request.steps)
+
+    def _read(self, done: int, *, is_end: bool) -> None:
+        """Evaluate the wave's lanes where that is due; where the batches ended early, once more."""
+        readings = self.request.readings
+        if not readings.steps or not self.groups or not (done in readings.steps or is_end):
+            return
+        if self._is_read(done):
+            return
+        programs = [self.segments.read(self.groups[0].state, batch) for batch in self.reading_batches]
+        futures = [self.pool.submit(self._read_group, group, programs) for group in self.groups]
+        for group, future in zip(self.groups, futures, strict=True):
+            self.history.add_reading(group.lanes, done, future.result())
+
+    def _is_read(self, done: int) -> bool:
+        """Whether the wave was evaluated after so many updates, before it was saved or before the phase began."""
+        assert self.groups is not None
+        known = self.history.readings.get(done)
+        lanes = np.concatenate([group.lanes for group in self.groups])
+        return known is not None and bool(np.isfinite(known[lanes]).any())
+
+    def _read_group(self, group: Group, programs: list[Program]) -> np.ndarray:
+        """The mean over the batches, ``[lanes]``."""
+        with jax.debug_nans(new_val=False), np.errstate(all="ignore"):  # lost lanes may sum inf and -inf
+            pairs = zip(programs, self.reading_batches, strict=True)
+            values = [np.asarray(program(group.state, batch)) for program, batch in pairs]
+            mean: np.ndarray = np.mean(values, axis=0)
+            return mean[: len(group.lanes)]
+
+    def _drop(self) -> None:
+        """Leave out the lanes that are gone."""
+        assert self.groups is not None
+        if not all(self.history.alive[group.lanes].all() for group in self.groups):
+            self.groups = repacked(self.groups, self.history.alive, len(self.used), self.put, self._pays)
+
+    def _pays(self, size: int, smaller: int) -> bool:
+        """Whether a smaller group saves more in the steps left than compiling for it costs."""
+        left = self.request.steps - self.cursor.done
+        operations = left * (size - smaller) / len(self.used) * self.request.lane.work.operations
+        return operations / OPERATIONS_A_SECOND > COMPILE_SECONDS
+
+    def _rung(self, done: int) -> None:
+        """Compare the lanes of all processes, and go on with the better part."""
+        request = self.request
+        assert isinstance(request.keep, Halving)
+        scores = self.history.scores(done, by_reading=bool(request.readings.steps))
+        self.scores.append(scores)
+        self.history.dropped_at[self.history.alive & ~self._kept(scores, done)] = done
+        self.arrived, self.departed = self.departed, []
+        self.cursor.lanes = np.flatnonzero(self.history.alive)
+        if self.groups is not None:
+            self.groups = repacked(self.groups, self.history.alive, len(self.used), self.put, self._pays)
+            self.arrived = []
+
+    def _kept(self, scores: np.ndarray, done: int) -> np.ndarray:
+        """Which of this process's lanes are among the better units of all processes' after ``done`` updates."""
+        request = self.request
+        assert isinstance(request.keep, Halving)
+        everyone = request.processes.joined(scores)
+        dropped_before = (self.history.dropped_at >= 0) & (self.history.dropped_at < done)
+        still = ~request.processes.joined(dropped_before)
+        units = np.unique(request.units[still])
+        means = np.array([everyone[still & (request.units == unit)].mean() for unit in units])
+        return np.isin(request.units, units[request.keep.kept(means)])[request.processes.lanes]
+
+    def put(self, leaves: list[np.ndarray]) -> list[Any]:
+        """A state on the devices, divided by lanes."""
+        return jax.device_put(leaves, self.split)  # type: ignore[no-any-return]
+
+    def _spilled(self, group: Group) -> Group:
+        """The living lanes of a group in temporary files."""
+        host = on_host(group, self.history.alive)
+        group.state = []
+        return Group(host.lanes, self.spill.put(host.state))
+
+    def _end(self, ended: Ended) -> None:
+        """No step beyond this one."""
+        if self.groups:
+            self._save(force=True)
+        self.limit, self.ended = self.cursor.done, ended
+
+    def _anyone_ended(self, stop: int) -> bool:
+        """Whether a process ended before the rung or the last step; then all do, at the earliest end."""
+        limits = self.request.processes.gathered(np.int64(self.limit))
+        if limits.min() >= stop:
+            return False
+        if self.limit > limits.min():
+            self.limit, self.ended = int(limits.min()), Ended("test ended", "another process stopped there")
+        return True
+
+    def _catch_up(self) -> None:
+        """After a restart, meet processes again that were saved before a rung that this one has passed."""
+        earliest = int(self.request.processes.gathered(np.int64(self.cursor.phase)).min())
+        for phase in range(earliest, self.cursor.phase):
+            self._anyone_ended(self.stops[phase])
+            if phase < len(self.scores):
+                self._kept(self.scores[phase], self.stops[phase])
+
+    def _save(self, *, force: bool) -> None:
+        """Save, if saving is asked for and due."""
+        checkpoint = self.request.checkpoint
+        if checkpoint is not None and not self.ended.what and (force or checkpoint.is_due()):
+            checkpoint.save(*resuming.snapshot(self))

@@ -1,0 +1,76 @@
+"""Several processes that run one sweep: each its part of the lanes, and all of them the whole result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from lrjax import _checks
+
+
+class Processes:
+    """Who takes part in a sweep, and which lanes are this process's."""
+
+    def __init__(self, devices: Sequence[jax.Device], lanes: int) -> None:
+        """The lanes are divided in the order of the processes, in proportion to their devices."""
+        owners = [device.process_index for device in devices]
+        self.taking_part = sorted(set(owners))
+        self.count = len(self.taking_part)
+        self.index = self.taking_part.index(jax.process_index())
+        self.local_devices = [device for device in devices if device.process_index == jax.process_index()]
+        ends = np.cumsum([owners.count(process) for process in self.taking_part]) * lanes // len(owners)
+        self._parts = np.split(np.arange(lanes), ends[:-1])
+
+    @property
+    def lanes(self) -> np.ndarray:
+        """The lanes of this process."""
+        return self._parts[self.index]
+
+    def joined(self, part: np.ndarray) -> np.ndarray:
+        """The values of all lanes, the first axis of ``part`` being this process's lanes."""
+        if self.count == 1:
+            return part
+        longest = max(map(len, self._parts))
+        padded = np.zeros((longest, *part.shape[1:]), part.dtype)
+        padded[: len(part)] = part
+        parts = self.gathered(padded)
+        return np.concatenate([rows[: len(lanes)] for rows, lanes in zip(parts, self._parts, strict=True)])
+
+    def gathered(self, value: Any) -> np.ndarray:
+        """``value`` of every process, along a new first axis."""
+        if self.count == 1:
+            return np.asarray(value)[None]
+        from jax.experimental import multihost_utils
+
+        # Bytes go through unchanged where 64-bit numbers would be cut to 32.
+        array = np.ascontiguousarray(value)
+        data = array.view(np.uint8) if array.ndim else array[None].view(np.uint8)
+        rows: np.ndarray = np.asarray(multihost_utils.process_allgather(data))
+        return np.ascontiguousarray(rows).view(array.dtype).reshape(-1, *array.shape)
+
+
+def checked_devices(call: str, devices: Any) -> list[jax.Device]:
+    """The devices of ``devices=``: by default all, of all processes."""
+    if devices is None:
+        return list(jax.devices())
+    if isinstance(devices, str) or not isinstance(devices, Sequence):
+        _checks.refuse_type(call, "devices", "a sequence of JAX devices, as jax.devices() gives", devices)
+    chosen = list(devices)
+    if not chosen:
+        _checks.refuse(call, "devices", "at least one device", "none")
+    for device in chosen:
+        if not isinstance(device, jax.Device):
+            _checks.refuse_type(call, "devices", "a sequence of JAX devices, as jax.devices() gives", device)
+    if len(set(chosen)) < len(chosen):
+        _checks.refuse(call, "devices", "distinct", _checks.shown(chosen))
+    if len({device.platform for device in chosen}) > 1:
+        _checks.refuse(call, "devices", "of one platform", _checks.shown(chosen))
+    if jax.process_index() not in {device.process_index for device in chosen}:
+        _checks.refuse(call, "devices", "with some of this process in each process that calls", _checks.shown(chosen))
+    owners = {device.process_index for device in chosen}
+    if len(owners) > 1 and len(owners) < jax.process_count():
+        _checks.refuse(call, "devices", "of this process alone or of all processes", _checks.shown(chosen))
+    return chosen

@@ -1,0 +1,140 @@
+"""The supervised training loop of one lane, as pure functions that know nothing of other lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from optax.contrib import ScheduleFreeState
+
+from lrjax.finder import trees
+from lrjax.finder.programs import compiled
+from lrjax.typing import LossFn, OptimizerFactory, PyTree
+
+
+class Hyperparams(NamedTuple):
+    """What sets one lane apart from the others."""
+
+    learning_rate: Any
+    seed: Any
+
+
+class Shared(NamedTuple):
+    """What all lanes start from; None where the run has no such thing."""
+
+    rng: jax.Array | None
+    params: PyTree
+    """The parameters; where ``seeds`` are given, those of each seed along a first axis."""
+    seeds: jax.Array | None
+    model_state: PyTree
+
+
+class Carry(NamedTuple):
+    """A lane between two updates; ``model_state`` and ``rng`` are None where the run has none."""
+
+    learning_rate: jax.Array
+    params: PyTree
+    opt_state: optax.OptState
+    model_state: PyTree
+    rng: jax.Array | None
+    step: jax.Array
+
+
+Start = Callable[[Hyperparams, Shared], Carry]
+Step = Callable[[Carry, PyTree], tuple[Carry, dict[str, jax.Array]]]
+
+
+def supervised(loss_fn: LossFn, optimizer: OptimizerFactory) -> tuple[Start, Step]:
+    """``start(hyperparams, shared) -> carry`` and ``step(carry, batch) -> (carry, metrics)`` of one lane."""
+
+    def start(hyperparams: Hyperparams, shared: Shared) -> Carry:
+        params = jax.tree.map(jnp.asarray, shared.params)
+        if shared.seeds is not None:
+            row = (shared.seeds == hyperparams.seed).argmax()
+            params = jax.tree.map(lambda leaf: leaf[row], params)
+        return Carry(
+            learning_rate=jnp.asarray(hyperparams.learning_rate),
+            params=params,
+            opt_state=jax.tree.map(jnp.asarray, optimizer(hyperparams.learning_rate).init(params)),
+            model_state=jax.tree.map(jnp.asarray, shared.model_state),
+            rng=None if shared.rng is None else jax.random.fold_in(shared.rng, hyperparams.seed),
+            step=jnp.int32(0),
+        )
+
+    def step(carry: Carry, batch: PyTree) -> tuple[Carry, dict[str, jax.Array]]:
+        keywords: dict[str, Any] = {}
+        if carry.model_state is not None:
+            keywords["state"] = carry.model_state
+        if carry.rng is not None:
+            keywords["rng"] = jax.random.fold_in(carry.rng, carry.step)
+
+        def loss_and_state(values: PyTree) -> tuple[jax.Array, PyTree]:
+            result = loss_fn(values, batch, **keywords)
+            return (result, None) if carry.model_state is None else result
+
+        (loss, model_state), gradients = jax.value_and_grad(loss_and_state, has_aux=True)(carry.params)
+        transformation = optax.with_extra_args_support(optimizer(carry.learning_rate))
+        updates, opt_state = transformation.update(gradients, carry.opt_state, carry.params, value=loss)
+        updated = carry._replace(
+            params=optax.apply_updates(carry.params, updates),
+            opt_state=opt_state,
+            model_state=model_state,
+            step=carry.step + 1,
+        )
+        return jax.tree.map(_of_dtype, updated, carry), {"loss": _at_least_float32(loss)}
+
+    return start, step
+
+
+def _of_dtype(new: Any, old: jax.Array) -> jax.Array:
+    """``new`` in the dtype of ``old``."""
+    return new if trees.is_key(old) else jnp.asarray(new).astype(old.dtype)
+
+
+def evaluation(evaluate: LossFn) -> Callable[[Carry, PyTree], jax.Array]:
+    """``read(carry, batch)``: the value of ``evaluate`` at the parameters that a lane would be evaluated with."""
+
+    def read(carry: Carry, batch: PyTree) -> jax.Array:
+        params = evaluation_params(carry.opt_state, carry.params)
+        state = {} if carry.model_state is None else {"state": carry.model_state}
+        return _at_least_float32(evaluate(params, batch, **state))
+
+    return read
+
+
+def evaluation_params(opt_state: optax.OptState, params: PyTree) -> PyTree:
+    """The averaged parameters ``x = (y - (1 - b1) z) / b1`` of a schedule-free optimizer, else ``params``."""
+
+    def is_schedule_free(node: Any) -> bool:
+        return isinstance(node, ScheduleFreeState)
+
+    for state in filter(is_schedule_free, jax.tree.leaves(opt_state, is_leaf=is_schedule_free)):
+        params = jax.tree.map(
+            lambda z, y, b1=state.b1: (
+                y if isinstance(z, optax.MaskedNode) else ((y - (1 - b1) * z) / b1).astype(y.dtype)
+            ),
+            state.z,
+            params,
+            is_leaf=lambda node: isinstance(node, optax.MaskedNode),
+        )
+    return params
+
+
+def tabulated(init: Callable[[jax.Array], PyTree], seeds: np.ndarray) -> PyTree:
+    """The parameters of each seed along a first axis."""
+    made = compiled(jax.vmap(lambda seed: init(jax.random.key(seed))), seeds, known_as=("tabulated", init))
+    return made(seeds)
+
+
+def is_init_function(params: PyTree) -> bool:
+    """Whether ``params`` is ``init(key) -> params``: callable, and itself a leaf."""
+    return callable(params) and jax.tree_util.all_leaves([params])
+
+
+def _at_least_float32(loss: jax.Array) -> jax.Array:
+    """A bfloat16 or float16 loss in the dtype that it is recorded in."""
+    return loss.astype(jnp.promote_types(loss.dtype, jnp.float32))
