@@ -1,7 +1,17 @@
 """Learning rates for JAX and Optax: which rate, along which curve, and is the run healthy."""
 
 from lrjax import finder, optimizers, plot, schedules, typing
-from lrjax.finder import Problem, RangeTest, Suggestion, from_nnx, minibatches, range_test, suggest
+from lrjax.finder import (
+    Problem,
+    RangeTest,
+    Suggestion,
+    from_equinox,
+    from_linen,
+    from_nnx,
+    minibatches,
+    range_test,
+    suggest,
+)
 from lrjax.optimizers import adamw, clip_gradients, gan_init, gan_optimizers, gan_step, lion, sgd
 from lrjax.schedules import (
     constant,
@@ -27,6 +37,8 @@ __all__ = [
     "clip_gradients",
     "constant",
     "finder",
+    "from_equinox",
+    "from_linen",
     "from_nnx",
     "gan_init",
     "gan_optimizers",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +12,7 @@ import optax
 import pytest
 from flax import linen, nnx
 
-from lrjax.finder import from_nnx, minibatches, range_test, suggest
+from lrjax.finder import from_equinox, from_linen, from_nnx, minibatches, range_test, suggest
 from lrjax.finder.result import RangeTest
 
 PARAMS = {"w": jnp.zeros(2)}
@@ -98,6 +99,8 @@ def decides(learning_rate):
 
 
 STATE = {"count": jnp.zeros(())}
+MLP = eqx.nn.MLP(2, 1, 4, 1, key=KEY)
+NORM_AND_STATE = eqx.nn.make_with_state(eqx.nn.BatchNorm)(2, "batch", mode="batch")
 
 WRONG = [
     # learning_rates
@@ -202,8 +205,17 @@ WRONG = [
         TypeError,
         "range_test(params=...)",
         (
-            "be a pytree of arrays, got the flax.linen module Dense: give module.init(key, inputs)['params'] "
-            "(lrjax.finder.from_nnx takes flax.nnx modules)"
+            "be a pytree of arrays, got the flax.linen module Dense: lrjax.finder.from_linen(module, loss, inputs) "
+            "gives loss_fn and params"
+        ),
+    ),
+    (
+        call(params=MLP),
+        TypeError,
+        "range_test(params=...)",
+        (
+            "be a pytree of arrays, got the equinox module MLP: lrjax.finder.from_equinox(model, loss) gives "
+            "loss_fn and params"
         ),
     ),
     (
@@ -607,6 +619,96 @@ WRONG = [
         TypeError,
         "from_nnx(evaluate=...)",
         "be a function evaluate(model, batch), got 3 (int)",
+    ),
+    (
+        lambda: from_linen([1, 2], loss, BATCH[0]),
+        TypeError,
+        "from_linen(module=...)",
+        "be a linen.Module, got [1, 2] (list)",
+    ),
+    (
+        lambda: from_linen(Dense(), None, BATCH[0]),
+        TypeError,
+        "from_linen(loss=...)",
+        "be a function loss(apply, batch), got None (NoneType)",
+    ),
+    (
+        lambda: from_linen(Dense(), loss, BATCH[0], evaluate=3),
+        TypeError,
+        "from_linen(evaluate=...)",
+        "be a function evaluate(apply, batch), got 3 (int)",
+    ),
+    (
+        lambda: from_linen(Dense(), loss),
+        TypeError,
+        "from_linen(*inputs, **keywords)",
+        "be what module.init takes: Dense.__call__() missing 1 required positional argument: 'x'",
+    ),
+    (
+        lambda: from_linen(Dense(), loss, BATCH[0], evalute=loss),
+        TypeError,
+        "from_linen(*inputs, **keywords)",
+        "be what module.init takes: Dense.__call__() got an unexpected keyword argument 'evalute'",
+    ),
+    (
+        lambda: from_equinox(3, loss),
+        TypeError,
+        "from_equinox(model=...)",
+        "be an eqx.Module, (model, state), or a function of a key that makes either, got 3 (int)",
+    ),
+    (
+        lambda: from_equinox((2, 3), loss),
+        TypeError,
+        "from_equinox(model=...)",
+        "be an eqx.Module, (model, state), or a function of a key that makes either, got (2, 3) (tuple)",
+    ),
+    (
+        lambda: from_equinox(lambda _: 3, loss),
+        TypeError,
+        "from_equinox(model=...)",
+        "be an eqx.Module, (model, state), or a function of a key that makes either, got 3 (int)",
+    ),
+    (
+        lambda: from_equinox(lambda: MLP, loss),
+        TypeError,
+        "from_equinox(model=...)",
+        "be callable as model(key): too many positional arguments",
+    ),
+    (
+        lambda: from_equinox(eqx.nn.BatchNorm(2, "batch", mode="batch"), loss),
+        TypeError,
+        "from_equinox(model=...)",
+        ("be (model, state), as eqx.nn.make_with_state makes it, where a layer has state, got a BatchNorm alone"),
+    ),
+    (
+        lambda: from_equinox(MLP, None),
+        TypeError,
+        "from_equinox(loss=...)",
+        "be a function loss(model, batch), got None (NoneType)",
+    ),
+    (
+        lambda: from_equinox(MLP, loss_with_state),
+        TypeError,
+        "from_equinox(loss=...)",
+        "be callable as loss(model, batch): missing a required argument: 'state'",
+    ),
+    (
+        lambda: from_equinox(NORM_AND_STATE, loss),
+        TypeError,
+        "from_equinox(loss=...)",
+        "be callable as loss(model, batch, state=state): got an unexpected keyword argument 'state'",
+    ),
+    (
+        lambda: from_equinox(MLP, loss, evaluate=3),
+        TypeError,
+        "from_equinox(evaluate=...)",
+        "be a function evaluate(model, batch), got 3 (int)",
+    ),
+    (
+        lambda: from_equinox(NORM_AND_STATE, loss_with_state, evaluate=loss),
+        TypeError,
+        "from_equinox(evaluate=...)",
+        "be callable as evaluate(model, batch, state=state): got an unexpected keyword argument 'state'",
     ),
 ]
 

@@ -100,6 +100,8 @@ def test_the_public_names():
         "clip_gradients",
         "constant",
         "finder",
+        "from_equinox",
+        "from_linen",
         "from_nnx",
         "gan_init",
         "gan_optimizers",

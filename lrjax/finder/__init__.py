@@ -1,9 +1,13 @@
 """Find the learning rate: many short runs side by side, and what they say."""
 
+from lrjax.finder.equinox_problem import from_equinox
 from lrjax.finder.keeping import Halving
+from lrjax.finder.linen_problem import from_linen
+from lrjax.finder.merge import merge
 from lrjax.finder.minibatches import minibatches
+from lrjax.finder.nnx_problem import from_nnx
 from lrjax.finder.plan import Plan
-from lrjax.finder.problems import Problem, from_nnx
+from lrjax.finder.problems import Problem
 from lrjax.finder.range_test import range_test
 from lrjax.finder.result import RangeTest
 from lrjax.finder.suggest import Suggestion, suggest
@@ -19,7 +23,10 @@ __all__ = [
     "RangeTest",
     "Suggestion",
     "Sweep",
+    "from_equinox",
+    "from_linen",
     "from_nnx",
+    "merge",
     "minibatches",
     "range_test",
     "suggest",

@@ -16,7 +16,8 @@ from lrjax.typing import PyTree
 
 _INSTEAD_OF_MODULES = {
     "flax.nnx": "lrjax.finder.from_nnx(model, loss) gives loss_fn and params",
-    "flax.linen": "give module.init(key, inputs)['params'] (lrjax.finder.from_nnx takes flax.nnx modules)",
+    "flax.linen": "lrjax.finder.from_linen(module, loss, inputs) gives loss_fn and params",
+    "equinox": "lrjax.finder.from_equinox(model, loss) gives loss_fn and params",
 }
 
 
@@ -66,7 +67,8 @@ def key(call: str, argument: str, value: Any) -> jax.Array:
 def parameters(call: str, value: PyTree) -> PyTree:
     """A pytree of floating-point arrays, or the function ``init(key)`` of one."""
     for framework, instead in _INSTEAD_OF_MODULES.items():
-        if isinstance(value, getattr(sys.modules.get(framework), "Module", ())):
+        is_module = isinstance(value, getattr(sys.modules.get(framework), "Module", ()))
+        if is_module and not (framework == "equinox" and _holds_parameters_only(value)):
             name = type(value).__name__
             raise TypeError(
                 f"`{call}(params=...)` must be a pytree of arrays, got the {framework} module {name}: {instead}"
@@ -86,6 +88,12 @@ def parameters(call: str, value: PyTree) -> PyTree:
                 "what is carried along and not trained belongs in model_state"
             )
     return value
+
+
+def _holds_parameters_only(tree: PyTree) -> bool:
+    """Whether all leaves are floating-point arrays."""
+    leaves = jax.tree.leaves(tree)
+    return all(isinstance(x, jax.Array | np.ndarray) and jnp.issubdtype(x.dtype, jnp.inexact) for x in leaves)
 
 
 def _items(call: str, argument: str, value: Any, wanted: str) -> list[Any]:

@@ -341,11 +341,16 @@ class Engine:
         request = self.request
         assert isinstance(request.keep, Halving)
         everyone = request.processes.joined(scores)
-        dropped_before = (self.history.dropped_at >= 0) & (self.history.dropped_at < done)
-        still = ~request.processes.joined(dropped_before)
+        before = max([0, *(stop for stop in self.stops if stop < done)])
+        history = self.history
+        compared = ((history.dropped_at >= 0) & (history.dropped_at < done)) | (
+            (history.lost_at >= 0) & (history.lost_at < before)
+        )
+        still = ~request.processes.joined(compared)
         units = np.unique(request.units[still])
         means = np.array([everyone[still & (request.units == unit)].mean() for unit in units])
-        return np.isin(request.units, units[request.keep.kept(means)])[request.processes.lanes]
+        kept = units[request.keep.kept(means)]
+        return np.isin(request.units[request.processes.lanes], kept)
 
     def put(self, leaves: list[np.ndarray]) -> list[Any]:
         """A state on the devices, divided by lanes."""

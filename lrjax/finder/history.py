@@ -42,8 +42,8 @@ class History:
         going = self.dropped_at[lanes] < 0
         for name, value in values.items():
             self.metrics[name][lanes[going], start : start + steps] = value[going]
-        bad: np.ndarray = ~np.isfinite(values[self.metric].astype(np.float64))
-        self._lose(lanes, bad.any(axis=1), start + bad.argmax(axis=1))
+        finite: np.ndarray = np.isfinite(values[self.metric].astype(np.float64))
+        self._lose(lanes, np.any(~finite, axis=1), start + finite.argmin(axis=1))
 
     def add_reading(self, lanes: np.ndarray, step: int, values: np.ndarray) -> None:
         """Readings ``[lanes]`` after ``step`` updates."""

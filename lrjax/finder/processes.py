@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from lrjax import _checks
+from lrjax.finder.programs import shardings
 
 
 class Processes:
@@ -22,6 +23,7 @@ class Processes:
         self.index = self.taking_part.index(jax.process_index())
         self.local_devices = [device for device in devices if device.process_index == jax.process_index()]
         ends = np.cumsum([owners.count(process) for process in self.taking_part]) * lanes // len(owners)
+        self._one_device_each = [devices[owners.index(process)] for process in self.taking_part]
         self._parts = np.split(np.arange(lanes), ends[:-1])
 
     @property
@@ -43,13 +45,14 @@ class Processes:
         """``value`` of every process, along a new first axis."""
         if self.count == 1:
             return np.asarray(value)[None]
-        from jax.experimental import multihost_utils
-
-        # Bytes go through unchanged where 64-bit numbers would be cut to 32.
-        array = np.ascontiguousarray(value)
-        data = array.view(np.uint8) if array.ndim else array[None].view(np.uint8)
-        rows: np.ndarray = np.asarray(multihost_utils.process_allgather(data))
-        return np.ascontiguousarray(rows).view(array.dtype).reshape(-1, *array.shape)
+        array = np.asarray(value)
+        data = np.frombuffer(array.tobytes(), np.uint8)  # 64-bit numbers as they are would be cut to 32 bits
+        split, whole = shardings(self._one_device_each)
+        row = jax.device_put(data[None], self.local_devices[0])
+        rows = jax.make_array_from_single_device_arrays((self.count, len(data)), split, [row])
+        everyone = jax.jit(lambda rows: rows, out_shardings=whole)(rows)
+        gathered = np.asarray(everyone.addressable_data(0))
+        return np.frombuffer(gathered.tobytes(), array.dtype).reshape(self.count, *array.shape)
 
 
 def checked_devices(call: str, devices: Any) -> list[jax.Device]:

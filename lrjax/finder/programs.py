@@ -15,7 +15,7 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -35,8 +35,10 @@ LANES = "lanes"
 
 T = TypeVar("T")
 
+_spec: Any = PartitionSpec  # JAX has no types for it
+
 _executables: OrderedDict[str, jax.stages.Compiled] = OrderedDict()
-_remembered: OrderedDict[Hashable, Any] = OrderedDict()
+_remembered: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
 _lock = threading.RLock()
 _CALLBACK = re.compile(r"custom_call @\S*callback")
 _SETTINGS = (  # what else a trace depends on
@@ -134,10 +136,10 @@ def remembered(key: tuple[Any, ...], make: Callable[[], T]) -> T:
     return made
 
 
-def _identity(entry: Any) -> Hashable:
+def _identity(entry: Any) -> Any:
     """A function as a reference to it, which equals others while it lives; any other entry as it is."""
     if not callable(entry) or isinstance(entry, type):
-        return entry  # type: ignore[no-any-return]
+        return entry
     is_method = hasattr(entry, "__self__") and hasattr(entry, "__func__")
     return weakref.WeakMethod(entry, _forget) if is_method else weakref.ref(entry, _forget)
 
@@ -173,11 +175,11 @@ def _by_text(
     def on_all(*leaves: jax.Array) -> list[jax.Array]:
         if split is None or parts == 1:
             return on_device(*leaves)
-        over = [PartitionSpec(LANES) if first <= i < rest else PartitionSpec() for i in range(len(leaves))]
+        over = [_spec(LANES) if first <= i < rest else _spec() for i in range(len(leaves))]
         spread = jax.shard_map(
-            on_device, mesh=split.mesh, in_specs=tuple(over), out_specs=PartitionSpec(LANES), check_vma=False
+            on_device, mesh=split.mesh, in_specs=tuple(over), out_specs=_spec(LANES), check_vma=False
         )
-        return spread(*leaves)  # type: ignore[no-any-return]
+        return spread(*leaves)
 
     donated = tuple(range(first, rest)) if donate else ()
     jitted = jax.jit(on_all, donate_argnums=donated, keep_unused=True)  # the text then names every argument
@@ -194,7 +196,7 @@ def _by_text(
 def shardings(devices: Sequence[jax.Device]) -> tuple[NamedSharding, NamedSharding]:
     """How lanes lie on the devices, each its part, and how shared arrays do, whole on each."""
     mesh = Mesh(np.array(devices), (LANES,))
-    return NamedSharding(mesh, PartitionSpec(LANES)), NamedSharding(mesh, PartitionSpec())
+    return NamedSharding(mesh, _spec(LANES)), NamedSharding(mesh, _spec())
 
 
 def _executable(lowered: jax.stages.Lowered, where: str) -> tuple[str, jax.stages.Compiled, bool]:

@@ -68,7 +68,7 @@ def _operations(name: str, equation: Any) -> float:
         return 2.0 * produced * int(math.prod(shape[axis] for axis in contracted))
     if name == "conv_general_dilated":
         kernel, numbers = equation.invars[1].aval.shape, equation.params["dimension_numbers"]
-        return 2.0 * produced * int(math.prod(kernel)) / max(kernel[numbers.rhs_spec[0]], 1)
+        return float(2 * produced * math.prod(kernel) // max(kernel[numbers.rhs_spec[0]], 1))
     return float(produced)
 
 
