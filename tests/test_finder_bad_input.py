@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import re
 
 import equinox as eqx
 import jax
@@ -12,8 +14,22 @@ import optax
 import pytest
 from flax import linen, nnx
 
-from lrjax.finder import from_equinox, from_linen, from_nnx, minibatches, range_test, suggest
-from lrjax.finder.result import RangeTest
+from lrjax.finder import (
+    Halving,
+    Hyperparams,
+    Plan,
+    RangeTest,
+    Sweep,
+    from_equinox,
+    from_linen,
+    from_nnx,
+    merge,
+    minibatches,
+    range_test,
+    suggest,
+    sweep,
+    training,
+)
 
 PARAMS = {"w": jnp.zeros(2)}
 BATCHES = (np.ones((6, 4, 2), np.float32), np.ones((6, 4), np.float32))
@@ -58,6 +74,48 @@ def call(**changes):
     return lambda: range_test(**(arguments | changes))
 
 
+def start(hyperparams, rng):
+    return {"x": hyperparams["k"], "n": jnp.int32(0)}
+
+
+def fall(carry, batch):
+    return carry | {"x": 0.5 * carry["x"]}, {"loss": carry["x"]}
+
+
+def answers(carry=None, metrics=None):
+    """A step that answers these functions of its carry."""
+    return lambda old, _: (
+        old if carry is None else carry(old),
+        {"loss": old["x"]} if metrics is None else metrics(old),
+    )
+
+
+def sweep_call(**changes):
+    """A right call of sweep but for ``changes``."""
+    arguments = {"init": start, "step": fall, "hyperparams": {"k": np.float32([1, 2])}, "batches": None, "steps": 3}
+    return lambda: sweep(**(arguments | changes))
+
+
+def trained(hyperparams=None, batches=BATCHES, **changes):
+    """A sweep over the loop that ``training`` gives for these changes of right arguments."""
+    arguments = {"loss_fn": loss, "params": PARAMS, "optimizer": optax.sgd}
+    lanes = Hyperparams(np.float32([0.1]), np.int32([0])) if hyperparams is None else hyperparams
+    return lambda: sweep(*training(**(arguments | changes)), lanes, batches)
+
+
+def merged(*parts):
+    return lambda: merge([part() for part in parts])
+
+
+def changed(make, **changes):
+    return lambda: dataclasses.replace(make(), **changes)
+
+
+@functools.cache
+def swept() -> Sweep:
+    return sweep_call()()
+
+
 def endless():
     while True:
         yield BATCH
@@ -68,6 +126,7 @@ def broken():
     yield
 
 
+@functools.cache
 def result(validation: bool = False) -> RangeTest:
     return range_test(loss, PARAMS, BATCHES, optax.sgd, [0.1, 0.2], validation=BATCH if validation else None)
 
@@ -295,7 +354,7 @@ WRONG = [
         call(batches={"x": np.ones((6, 2)), "y": np.float32(1)}),
         ValueError,
         "range_test(batches=...)",
-        "be a pytree of arrays whose first axis counts the steps, got shape () at ['y']",
+        "be a pytree of arrays whose first axis counts the steps, got a scalar at ['y']",
     ),
     (
         call(batches=np.ones((0, 2))),
@@ -555,7 +614,605 @@ WRONG = [
         "range_test(evaluate=...)",
         "be callable as evaluate(params, batch, state=state): got an unexpected keyword argument 'state'",
     ),
-    (call(progress=1), TypeError, "range_test(progress=...)", "be True or False, got 1 (int)"),
+    # keep, plan, devices, memory_budget, progress, checkpoint
+    (call(keep="best"), ValueError, "range_test(keep=...)", "be 'finite', 'all' or Halving(...), got 'best'"),
+    (call(keep=0.5), TypeError, "range_test(keep=...)", "be 'finite', 'all' or Halving(...), got 0.5 (float)"),
+    (call(keep=None), TypeError, "range_test(keep=...)", "be 'finite', 'all' or Halving(...), got None (NoneType)"),
+    (
+        call(keep=Halving),
+        TypeError,
+        "range_test(keep=...)",
+        "be 'finite', 'all' or Halving(...), got <class 'lrjax.finder.keeping.Halving'> (type)",
+    ),
+    (call(plan="fast"), ValueError, "range_test(plan=...)", "be 'auto' or Plan(...), got 'fast'"),
+    (call(plan=4), TypeError, "range_test(plan=...)", "be 'auto' or Plan(...), got 4 (int)"),
+    (call(plan=None), TypeError, "range_test(plan=...)", "be 'auto' or Plan(...), got None (NoneType)"),
+    (call(plan=np.ones(2)), TypeError, "range_test(plan=...)", "be 'auto' or Plan(...), got array([1., 1.]) (ndarray)"),
+    (
+        call(plan=Plan(2, devices=9), devices=jax.devices()[:1]),
+        ValueError,
+        "range_test(plan=...)",
+        "be one for at most as many devices as there are, 1, got 9",
+    ),
+    (
+        call(devices="cpu"),
+        TypeError,
+        "range_test(devices=...)",
+        "be a sequence of JAX devices, as jax.devices() gives, got 'cpu' (str)",
+    ),
+    (
+        call(devices=2),
+        TypeError,
+        "range_test(devices=...)",
+        "be a sequence of JAX devices, as jax.devices() gives, got 2 (int)",
+    ),
+    (
+        call(devices=[0]),
+        TypeError,
+        "range_test(devices=...)",
+        "be a sequence of JAX devices, as jax.devices() gives, got 0 (int)",
+    ),
+    (
+        call(devices=jax.devices("cpu")[0]),
+        TypeError,
+        "range_test(devices=...)",
+        "be a sequence of JAX devices, as jax.devices() gives, got CpuDevice(id=0) (Device)",
+    ),
+    (call(devices=[]), ValueError, "range_test(devices=...)", "be at least one device, got none"),
+    (
+        call(devices=jax.devices("cpu")[:1] * 2),
+        ValueError,
+        "range_test(devices=...)",
+        "be distinct, got [CpuDevice(id=0), CpuDevice(id=0)]",
+    ),
+    (call(memory_budget="1GiB"), TypeError, "range_test(memory_budget=...)", "be a whole number, got '1GiB' (str)"),
+    (call(memory_budget=True), TypeError, "range_test(memory_budget=...)", "be a whole number, got True (bool)"),
+    (call(memory_budget=0), ValueError, "range_test(memory_budget=...)", "be at least 1, got 0"),
+    (call(memory_budget=1.5), ValueError, "range_test(memory_budget=...)", "be a whole number, got 1.5"),
+    (call(progress="yes"), TypeError, "range_test(progress=...)", "be True or False, got 'yes' (str)"),
+    (call(progress=None), TypeError, "range_test(progress=...)", "be True or False, got None (NoneType)"),
+    (call(checkpoint=3), TypeError, "range_test(checkpoint=...)", "be a path, got 3 (int)"),
+    (call(checkpoint=True), TypeError, "range_test(checkpoint=...)", "be a path, got True (bool)"),
+    (call(checkpoint=b"path"), TypeError, "range_test(checkpoint=...)", "be a path, got b'path' (bytes)"),
+    # sweep
+    (sweep_call(init=None), TypeError, "sweep(init=...)", "be a function init(hyperparams, rng), got None (NoneType)"),
+    (
+        sweep_call(init=lambda hyperparams: hyperparams),
+        TypeError,
+        "sweep(init=...)",
+        "be callable as init(hyperparams, rng): too many positional arguments",
+    ),
+    (
+        sweep_call(init=lambda *_: {"x": "zero"}),
+        TypeError,
+        "sweep(init=...)",
+        "return a pytree of arrays, got 'zero' (str) at ['x']",
+    ),
+    (
+        sweep_call(init=lambda *_: None),
+        ValueError,
+        "sweep(init=...)",
+        "be a function to a carry of at least one array, got one to None",
+    ),
+    (sweep_call(step=None), TypeError, "sweep(step=...)", "be a function step(carry, batch), got None (NoneType)"),
+    (
+        sweep_call(step=lambda carry: carry),
+        TypeError,
+        "sweep(step=...)",
+        "be callable as step(carry, batch): too many positional arguments",
+    ),
+    (
+        sweep_call(step=lambda carry, _: carry),
+        ValueError,
+        "sweep(step=...)",
+        "be a function to (carry, metrics), got one to {n: int32[], x: float32[]}",
+    ),
+    (
+        sweep_call(step=lambda *_: None),
+        ValueError,
+        "sweep(step=...)",
+        "be a function to (carry, metrics), got one to None",
+    ),
+    (
+        sweep_call(step=lambda carry, _: (carry, {"loss": carry["x"]}, 1)),
+        ValueError,
+        "sweep(step=...)",
+        "be a function to (carry, metrics), got one to ({n: int32[], x: float32[]}, {loss: float32[]}, int)",
+    ),
+    (
+        sweep_call(step=answers(lambda c: c | {"x": c["x"].astype(jnp.bfloat16)})),
+        TypeError,
+        "sweep(step=...)",
+        "keep the shape and dtype of every leaf of its carry, got bfloat16[] for float32[] at ['x']",
+    ),
+    (
+        sweep_call(step=answers(lambda c: c | {"n": c["n"] + 0.5})),
+        TypeError,
+        "sweep(step=...)",
+        "keep the shape and dtype of every leaf of its carry, got float32[] for int32[] at ['n']",
+    ),
+    (
+        sweep_call(init=lambda h, _: h["k"], step=lambda c, _: (c.astype(int), {"loss": c})),
+        TypeError,
+        "sweep(step=...)",
+        "keep the shape and dtype of every leaf of its carry, got int32[] for float32[]",
+    ),
+    (
+        sweep_call(step=answers(lambda c: c | {"x": jnp.stack([c["x"], c["x"]])})),
+        TypeError,
+        "sweep(step=...)",
+        "keep the shape and dtype of every leaf of its carry, got float32[2] for float32[] at ['x']",
+    ),
+    (
+        sweep_call(
+            init=lambda h, _: {"x": h["k"], "key": KEY},
+            step=answers(lambda c: c | {"key": jax.random.key_data(c["key"])}),
+        ),
+        TypeError,
+        "sweep(step=...)",
+        "keep the shape and dtype of every leaf of its carry, got uint32[2] for key<fry>[] at ['key']",
+    ),
+    (
+        sweep_call(step=answers(lambda c: c | {"y": c["x"]})),
+        ValueError,
+        "sweep(step=...)",
+        "be a function to (carry, metrics) whose carry is like the one it took, {n: int32[], x: float32[]}, got {n: int32[], x: float32[], y: float32[]}",
+    ),
+    (
+        sweep_call(step=answers(lambda c: (c["n"], c["x"]))),
+        ValueError,
+        "sweep(step=...)",
+        "be a function to (carry, metrics) whose carry is like the one it took, {n: int32[], x: float32[]}, got (int32[], float32[])",
+    ),
+    (
+        sweep_call(step=answers(lambda c: c | {"x": None})),
+        ValueError,
+        "sweep(step=...)",
+        "be a function to (carry, metrics) whose carry is like the one it took, {n: int32[], x: float32[]}, got {n: int32[], x: None}",
+    ),
+    (
+        sweep_call(step=answers(lambda c: c | {"x": "half"})),
+        TypeError,
+        "sweep(step=...)",
+        "return (carry, metrics) of arrays, got 'half' (str) at [0]['x']",
+    ),
+    (
+        sweep_call(step=answers(metrics=lambda c: c["x"])),
+        ValueError,
+        "sweep(step=...)",
+        "be a function to (carry, metrics) with the metrics a dict of arrays of numbers by name, got float32[]",
+    ),
+    (
+        sweep_call(step=answers(metrics=lambda c: (c["x"], c["n"]))),
+        ValueError,
+        "sweep(step=...)",
+        "be a function to (carry, metrics) with the metrics a dict of arrays of numbers by name, got (float32[], int32[])",
+    ),
+    (
+        sweep_call(step=answers(metrics=lambda _: {})),
+        ValueError,
+        "sweep(step=...)",
+        "be a function to (carry, metrics) with the metrics a dict of arrays of numbers by name, got {}",
+    ),
+    (
+        sweep_call(step=answers(metrics=lambda c: {0: c["x"]})),
+        ValueError,
+        "sweep(step=...)",
+        "be a function to (carry, metrics) with the metrics a dict of arrays of numbers by name, got {0: float32[]}",
+    ),
+    (
+        sweep_call(step=answers(metrics=lambda c: {"loss": {"a": c["x"]}})),
+        ValueError,
+        "sweep(step=...)",
+        "be a function to (carry, metrics) with the metrics a dict of arrays of numbers by name, got {loss: {a: float32[]}}",
+    ),
+    (
+        sweep_call(step=answers(metrics=lambda c: {"loss": c["x"], "aux": None})),
+        ValueError,
+        "sweep(step=...)",
+        "be a function to (carry, metrics) with the metrics a dict of arrays of numbers by name, got {aux: None, loss: float32[]}",
+    ),
+    (
+        sweep_call(step=answers(metrics=lambda c: {"loss": c["x"], "key": KEY})),
+        ValueError,
+        "sweep(step=...)",
+        "be a function to (carry, metrics) with the metrics a dict of arrays of numbers by name, got {key: key<fry>[], loss: float32[]}",
+    ),
+    (
+        sweep_call(step=answers(metrics=lambda _: {"loss": "low"})),
+        TypeError,
+        "sweep(step=...)",
+        "return (carry, metrics) of arrays, got 'low' (str) at [1]['loss']",
+    ),
+    (
+        sweep_call(step=answers(metrics=lambda c: {"loss": c["x"][None]})),
+        TypeError,
+        "sweep(step=...)",
+        "return a floating-point scalar for the metric 'loss', by which lanes are lost and compared, got float32[1]",
+    ),
+    (
+        sweep_call(step=answers(metrics=lambda c: {"loss": c["x"], "n": c["n"]}), metric="n"),
+        TypeError,
+        "sweep(step=...)",
+        "return a floating-point scalar for the metric 'n', by which lanes are lost and compared, got int32[]",
+    ),
+    (sweep_call(metric="accuracy"), ValueError, "sweep(metric=...)", "be one of 'loss', got 'accuracy'"),
+    (sweep_call(metric=0), TypeError, "sweep(metric=...)", "be one of 'loss', got 0 (int)"),
+    (
+        sweep_call(step=answers(metrics=lambda c: {"return": c["x"], "energy": c["x"]})),
+        ValueError,
+        "sweep(metric=...)",
+        "be one of 'energy', 'return' where no metric is called 'loss', got None",
+    ),
+    (
+        sweep_call(hyperparams={}),
+        ValueError,
+        "sweep(hyperparams=...)",
+        "be a pytree of arrays whose first axis counts the lanes, got no arrays",
+    ),
+    (
+        sweep_call(hyperparams=None),
+        ValueError,
+        "sweep(hyperparams=...)",
+        "be a pytree of arrays whose first axis counts the lanes, got no arrays",
+    ),
+    (
+        sweep_call(hyperparams={"k": 1.0}),
+        ValueError,
+        "sweep(hyperparams=...)",
+        "be a pytree of arrays whose first axis counts the lanes, got a scalar at ['k']",
+    ),
+    (
+        sweep_call(hyperparams={"k": [1.0, 2.0]}),
+        ValueError,
+        "sweep(hyperparams=...)",
+        "be a pytree of arrays whose first axis counts the lanes, got a scalar at ['k'][0]",
+    ),
+    (
+        sweep_call(hyperparams=np.ones((0, 2))),
+        ValueError,
+        "sweep(hyperparams=...)",
+        "be a pytree of arrays whose first axis counts the lanes, got shape (0, 2)",
+    ),
+    (
+        sweep_call(hyperparams={"k": np.ones(2), "j": np.ones((3, 2))}),
+        ValueError,
+        "sweep(hyperparams=...)",
+        "be a pytree of arrays with equally many lanes, got 3 at ['j'], 2 at ['k']",
+    ),
+    (
+        sweep_call(hyperparams={"k": np.array(["a", "b"])}),
+        TypeError,
+        "sweep(hyperparams=...)",
+        "hold arrays of numbers, got array(['a', 'b'], dtype='<U1') (ndarray) at ['k']",
+    ),
+    (sweep_call(hyperparams="k"), TypeError, "sweep(hyperparams=...)", "hold arrays of numbers, got 'k' (str)"),
+    (
+        sweep_call(hyperparams={"k": np.ones(2), "key": jax.random.split(KEY, 2)}),
+        TypeError,
+        "sweep(hyperparams=...)",
+        "hold arrays of numbers, got key<fry>[2] at ['key']: give seeds and make their keys in init, or jax.random.key_data(keys) and wrap it there",
+    ),
+    (
+        lambda: jax.jit(lambda k: sweep_call(hyperparams={"k": k})().lost_at)(jnp.ones(2)),
+        TypeError,
+        "sweep(hyperparams=...)",
+        "hold concrete arrays: call sweep outside jit, grad and vmap",
+    ),
+    (
+        sweep_call(batches=3),
+        TypeError,
+        "sweep(batches=...)",
+        "be a pytree of arrays that lead with a step axis, or an iterable of batches, got 3 (int)",
+    ),
+    (
+        sweep_call(batches="abc"),
+        TypeError,
+        "sweep(batches=...)",
+        "be a pytree of arrays that lead with a step axis, or an iterable of batches, got 'abc' (str)",
+    ),
+    (
+        sweep_call(batches=(np.ones(2), np.ones(3))),
+        ValueError,
+        "sweep(batches=...)",
+        "be a pytree of arrays with equally many steps, got 2 at [0], 3 at [1]",
+    ),
+    (
+        sweep_call(batches=iter([None])),
+        ValueError,
+        "sweep(batches=...)",
+        "be an iterable that yields batches of arrays, got None",
+    ),
+    (
+        sweep_call(steps=None),
+        ValueError,
+        "sweep(steps=...)",
+        "be given where batches have no length, as a generator has none, got None",
+    ),
+    (
+        sweep_call(batches=endless(), steps=None),
+        ValueError,
+        "sweep(steps=...)",
+        "be given where batches have no length, as a generator has none, got None",
+    ),
+    (sweep_call(steps=0), ValueError, "sweep(steps=...)", "be at least 1, got 0"),
+    (sweep_call(rng="key"), TypeError, "sweep(rng=...)", "hold arrays of numbers, got 'key' (str)"),
+    (
+        sweep_call(rng={"noise": "key"}),
+        TypeError,
+        "sweep(rng=...)",
+        "hold arrays of numbers, got 'key' (str) at ['noise']",
+    ),
+    (
+        lambda: jax.jit(lambda key: sweep_call(rng=key)().lost_at)(KEY),
+        TypeError,
+        "sweep(rng=...)",
+        "hold concrete arrays: call sweep outside jit, grad and vmap",
+    ),
+    (
+        sweep_call(evaluate=lambda c, _: c["x"]),
+        ValueError,
+        "sweep(evaluate=...)",
+        "be left out where there is no validation=, got a function",
+    ),
+    (
+        sweep_call(evaluate=lambda c, _: c["x"], validation_steps=[1]),
+        ValueError,
+        "sweep(evaluate=...)",
+        "be left out where there is no validation=, got a function",
+    ),
+    (
+        sweep_call(validation=np.ones(2)),
+        ValueError,
+        "sweep(validation=...)",
+        "be left out where there is no evaluate=, got a ndarray",
+    ),
+    (
+        sweep_call(validation_steps=[1]),
+        ValueError,
+        "sweep(validation_steps=...)",
+        "be left out where there is no validation=, got a list",
+    ),
+    (
+        sweep_call(evaluate=lambda c, _: c["x"], validation="test"),
+        TypeError,
+        "sweep(validation=...)",
+        "hold arrays of numbers, got 'test' (str)",
+    ),
+    (
+        sweep_call(evaluate=lambda c, _: c["x"], validation=[]),
+        ValueError,
+        "sweep(validation=...)",
+        "be a batch or a list of batches, got []",
+    ),
+    (
+        sweep_call(evaluate=lambda c, _: c["x"], validation=np.ones(2), validation_steps=[4]),
+        ValueError,
+        "sweep(validation_steps=...)",
+        "be at most 3, got 4",
+    ),
+    (
+        sweep_call(evaluate=3, validation=np.ones(2)),
+        TypeError,
+        "sweep(evaluate=...)",
+        "be a function evaluate(carry, batch), got 3 (int)",
+    ),
+    (
+        sweep_call(evaluate=lambda _: 0.0, validation=np.ones(2)),
+        TypeError,
+        "sweep(evaluate=...)",
+        "be callable as evaluate(carry, batch): too many positional arguments",
+    ),
+    (
+        sweep_call(evaluate=lambda _, batch: batch, validation=np.ones(2)),
+        ValueError,
+        "sweep(evaluate=...)",
+        "be a function to a scalar (a mean, say), got one to an array of shape (2,)",
+    ),
+    (
+        sweep_call(evaluate=lambda c, _: c["n"], validation=np.ones(2)),
+        TypeError,
+        "sweep(evaluate=...)",
+        "return a floating-point scalar, got dtype int32",
+    ),
+    (
+        sweep_call(evaluate=lambda c, _: c, validation=np.ones(2)),
+        TypeError,
+        "sweep(evaluate=...)",
+        "return a scalar, got {n: int32[], x: float32[]}",
+    ),
+    (sweep_call(keep="best"), ValueError, "sweep(keep=...)", "be 'finite', 'all' or Halving(...), got 'best'"),
+    (sweep_call(plan=3), TypeError, "sweep(plan=...)", "be 'auto' or Plan(...), got 3 (int)"),
+    (
+        sweep_call(devices=[1]),
+        TypeError,
+        "sweep(devices=...)",
+        "be a sequence of JAX devices, as jax.devices() gives, got 1 (int)",
+    ),
+    (sweep_call(memory_budget=-1), ValueError, "sweep(memory_budget=...)", "be at least 1, got -1"),
+    (sweep_call(progress=1), TypeError, "sweep(progress=...)", "be True or False, got 1 (int)"),
+    (sweep_call(checkpoint=1), TypeError, "sweep(checkpoint=...)", "be a path, got 1 (int)"),
+    # Plan, Halving, merge, training
+    (lambda: Plan(0), ValueError, "Plan(lanes=...)", "be at least 1, got 0"),
+    (lambda: Plan("16"), TypeError, "Plan(lanes=...)", "be a whole number, got '16' (str)"),
+    (lambda: Plan(1.5), ValueError, "Plan(lanes=...)", "be a whole number, got 1.5"),
+    (lambda: Plan(1, steps=0), ValueError, "Plan(steps=...)", "be at least 1, got 0"),
+    (lambda: Plan(1, steps=None), TypeError, "Plan(steps=...)", "be a whole number, got None (NoneType)"),
+    (lambda: Plan(1, unroll=1), TypeError, "Plan(unroll=...)", "be True or False, got 1 (int)"),
+    (lambda: Plan(1, devices=0), ValueError, "Plan(devices=...)", "be at least 1, got 0"),
+    (
+        lambda: Plan(1, devices=jax.devices("cpu")[:1]),
+        TypeError,
+        "Plan(devices=...)",
+        "be a whole number, got [CpuDevice(id=0)] (list)",
+    ),
+    (lambda: Plan(1, threads=0), ValueError, "Plan(threads=...)", "be at least 1, got 0"),
+    (lambda: Halving(fraction=0), ValueError, "Halving(fraction=...)", "be greater than 0, got 0"),
+    (lambda: Halving(fraction=1), ValueError, "Halving(fraction=...)", "be less than 1, got 1"),
+    (lambda: Halving(fraction=float("nan")), ValueError, "Halving(fraction=...)", "be finite in float32, got nan"),
+    (lambda: Halving("half"), TypeError, "Halving(fraction=...)", "be a number, got 'half' (str)"),
+    (lambda: Halving(rungs=0), ValueError, "Halving(rungs=...)", "be at least 1, got 0"),
+    (lambda: Halving(rungs=1.5), ValueError, "Halving(rungs=...)", "be a whole number, got 1.5"),
+    (lambda: Halving(rungs=[10, 20]), TypeError, "Halving(rungs=...)", "be a whole number, got [10, 20] (list)"),
+    (lambda: merge([]), ValueError, "merge(results=...)", "be at least one result, got none"),
+    (
+        lambda: merge(result()),
+        TypeError,
+        "merge(results=...)",
+        "be a sequence of results, got RangeTest(2 rates from 0.1 to 0.2, 1 seeds, 6 steps) (RangeTest)",
+    ),
+    (lambda: merge("ab"), TypeError, "merge(results=...)", "be a sequence of results, got 'ab' (str)"),
+    (lambda: merge([3]), TypeError, "merge(results[0]=...)", "be a RangeTest or a Sweep, like the others, got 3 (int)"),
+    (
+        lambda: merge([result(), None]),
+        TypeError,
+        "merge(results[1]=...)",
+        "be a RangeTest or a Sweep, like the others, got None (NoneType)",
+    ),
+    (
+        merged(result, swept),
+        TypeError,
+        "merge(results[1]=...)",
+        "be a RangeTest or a Sweep, like the others, got Sweep(2 lanes, 3 steps, metrics loss) (Sweep)",
+    ),
+    (
+        merged(swept, result),
+        TypeError,
+        "merge(results[1]=...)",
+        "be a RangeTest or a Sweep, like the others, got RangeTest(2 rates from 0.1 to 0.2, 1 seeds, 6 steps) (RangeTest)",
+    ),
+    (
+        merged(result, changed(result, steps_done=3)),
+        ValueError,
+        "merge(results=...)",
+        "be of equal steps, got 6 and, in results[1], 3",
+    ),
+    (
+        merged(swept, swept, changed(swept, steps_done=2)),
+        ValueError,
+        "merge(results=...)",
+        "be of equal steps, got 3 and, in results[2], 2",
+    ),
+    (
+        merged(result, changed(result, validation_steps=np.array([0, 6]))),
+        ValueError,
+        "merge(results=...)",
+        "be of equal validation steps, got [] and, in results[1], [0, 6]",
+    ),
+    (
+        merged(result, result),
+        ValueError,
+        "merge(results=...)",
+        "be results with every seed of every rate once, got more than one lane of rate 0.1 and seed 0",
+    ),
+    (
+        merged(result, changed(result, learning_rates=np.array([0.2, 0.3]))),
+        ValueError,
+        "merge(results=...)",
+        "be results with every seed of every rate once, got more than one lane of rate 0.2 and seed 0",
+    ),
+    (
+        merged(result, changed(result, seeds=np.int32([1]), learning_rates=np.array([0.2, 0.3]))),
+        ValueError,
+        "merge(results=...)",
+        "be results with every seed of every rate once, got no lane of rate 0.1 and seed 1",
+    ),
+    (
+        merged(swept, changed(swept, metric="cost")),
+        ValueError,
+        "merge(results=...)",
+        "be of equal metric, got 'loss' and, in results[1], 'cost'",
+    ),
+    (
+        merged(swept, changed(swept, metrics={"loss": np.ones((2, 3), np.float32), "n": np.ones((2, 3), np.int32)})),
+        ValueError,
+        "merge(results=...)",
+        "be of equal metrics, got {loss: float32[3]} and, in results[1], {loss: float32[3], n: int32[3]}",
+    ),
+    (
+        merged(swept, changed(swept, metrics={"loss": np.ones((2, 3, 4), np.float32)})),
+        ValueError,
+        "merge(results=...)",
+        "be of equal metrics, got {loss: float32[3]} and, in results[1], {loss: float32[3,4]}",
+    ),
+    (
+        merged(swept, changed(swept, hyperparams={"k": np.ones((2, 1), np.float32)})),
+        ValueError,
+        "merge(results=...)",
+        "be of equal hyperparams, got {k: float32[]} and, in results[1], {k: float32[1]}",
+    ),
+    (
+        merged(swept, changed(swept, hyperparams={"rate": np.float32([1, 2])})),
+        ValueError,
+        "merge(results=...)",
+        "be of equal hyperparams, got {k: float32[]} and, in results[1], {rate: float32[]}",
+    ),
+    (
+        trained(loss_fn=None),
+        TypeError,
+        "training(loss_fn=...)",
+        "be a function loss_fn(params, batch), got None (NoneType)",
+    ),
+    (
+        trained(loss_fn=lambda params: params["w"].sum()),
+        TypeError,
+        "training(loss_fn=...)",
+        "be callable as loss_fn(params, batch): too many positional arguments",
+    ),
+    (
+        trained(loss_fn=lambda _, batch: batch[1]),
+        ValueError,
+        "training(loss_fn=...)",
+        "be a function to a scalar (a mean, say), got one to an array of shape (4,)",
+    ),
+    (
+        trained(model_state=STATE),
+        TypeError,
+        "training(loss_fn=...)",
+        "be callable as loss_fn(params, batch, state=state): got an unexpected keyword argument 'state'",
+    ),
+    (
+        trained(optimizer=optax.sgd(0.1)),
+        TypeError,
+        "training(optimizer=...)",
+        "be a function of the learning rate, got a built optimizer: pass optax.adamw, not optax.adamw(1e-3)",
+    ),
+    (
+        trained(optimizer="sgd"),
+        TypeError,
+        "training(optimizer=...)",
+        "be a function optimizer(learning_rate), got 'sgd' (str)",
+    ),
+    (
+        trained(optimizer=decides),
+        TypeError,
+        "training(optimizer=...)",
+        "build its optimizer from a traced learning rate (a Python `if`, `float` or NumPy function of the rate cannot read it)",
+    ),
+    (
+        trained(params=None),
+        ValueError,
+        "training(params=...)",
+        "be a pytree with floating-point arrays, got one without arrays",
+    ),
+    (
+        trained(params={"w": "zeros"}),
+        TypeError,
+        "training(params=...)",
+        "hold arrays of numbers, got 'zeros' (str) at ['w']",
+    ),
+    (
+        trained(params=lambda: PARAMS),
+        TypeError,
+        "training(params=...)",
+        "be callable as params(key): too many positional arguments",
+    ),
+    (
+        trained(hyperparams={"learning_rate": np.float32([0.1])}),
+        ValueError,
+        "training(...)[0](hyperparams=...)",
+        "be Hyperparams(learning_rate, seed), got {learning_rate: float32[]}",
+    ),
     # the others
     (lambda: suggest([0.1, 0.2]), TypeError, "suggest(result=...)", "be a RangeTest, got [0.1, 0.2] (list)"),
     (lambda: suggest(result(), rule="steepest"), ValueError, "suggest(rule=...)", "be one of 'auto', got 'steepest'"),
@@ -722,3 +1379,24 @@ def test_wrong_call_is_answered(wrong, kind, argument, text):
 
 def test_table_is_large_enough():
     assert len(WRONG) >= 40
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        call,
+        lambda **changes: call(batches=iter([BATCH] * 6), steps=6, **changes),
+        lambda **changes: call(learning_rates=[0.1, 0.2, 0.3], validation=BATCH, **changes),
+        lambda **changes: sweep_call(plan=Plan(2), **changes),
+    ],
+    ids=["stacked", "stream", "validation", "sweep"],
+)
+def test_a_budget_too_small_names_one_that_is_enough(make):
+    with pytest.raises(ValueError, match=re.escape("(memory_budget=...)` must be enough for")) as caught:
+        make(memory_budget=80)()
+    lanes, needed, got = re.search(r"the (.*) of a call, some ([\d,]+) bytes, got (\d+)$", str(caught.value)).groups()
+    assert (lanes, got) == ("lane", "80")
+    needed = int(needed.replace(",", ""))
+    assert make(memory_budget=needed)().steps_done
+    with pytest.raises(ValueError, match="memory_budget"):
+        make(memory_budget=needed // 2)()

@@ -51,6 +51,19 @@ def validation_steps(call: str, value: Any, steps: int) -> list[int]:
     return sorted({_checks.count(call, "validation_steps", item, high=steps) for item in items})
 
 
+def hyperparams(call: str, value: PyTree) -> PyTree:
+    """Host arrays that lead with the lanes."""
+    arrays = trees.of_arrays(call, "hyperparams", value)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(arrays):
+        if trees.is_key(leaf):
+            raise TypeError(
+                f"`{call}(hyperparams=...)` must hold arrays of numbers, got {trees.described(leaf)}{trees.at(path)}: "
+                "give seeds and make their keys in init, or jax.random.key_data(keys) and wrap it there"
+            )
+    trees.leading_axis(call, "hyperparams", arrays, "lanes")
+    return jax.tree.map(np.asarray, arrays)
+
+
 def key(call: str, argument: str, value: Any) -> jax.Array:
     """One JAX key, typed or of the older uint32 kind."""
     wanted = "a key such as jax.random.key(0)"

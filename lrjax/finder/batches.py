@@ -23,6 +23,9 @@ CHUNK_STEPS = 64
 CHUNK_BYTES = 2**26
 """Most bytes of a chunk by default, unless a single batch is larger."""
 
+CHUNK_SHARE = 16
+"""The part of the memory budget, one in so many, that a chunk may take."""
+
 _END = object()
 
 

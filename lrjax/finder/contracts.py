@@ -149,25 +149,48 @@ def seeds(
         )
 
 
-def loop(call: str, lane: Lane) -> None:
-    """Refuse a step that does not give a carry like the one it took, or no metrics."""
-    pairs = [jax.tree_util.tree_leaves_with_path(tree) for tree in (lane.carry, lane.carry_after)]
-    structures: list[Any] = [jax.tree.structure(tree) for tree in (lane.carry, lane.carry_after)]
-    if structures[0] != structures[1]:
-        requirement = (
-            f"a function to (carry, metrics) whose carry is like the one it took, {trees.described(lane.carry)}"
-        )
-        _checks.refuse(call, "step", requirement, trees.described(lane.carry_after))
-    for (path, before), (_, after) in zip(*pairs, strict=True):
-        if (before.shape, before.dtype) != (after.shape, after.dtype):
-            raise TypeError(
-                f"`{call}(step=...)` must keep the shape and dtype of every leaf of its carry, got "
-                f"{trees.described(after)} for {trees.described(before)}{trees.at(path)}"
-            )
-    metrics = lane.metrics
-    if not (isinstance(metrics, dict) and metrics and all(isinstance(name, str) for name in metrics)):
-        requirement = "a function to (carry, metrics) with the metrics a dict of arrays by name"
-        _checks.refuse(call, "step", requirement, trees.described(metrics))
+def init(call: str, function: Any) -> Callable[[PyTree, PyTree], PyTree]:
+    """``init(hyperparams, rng)``, which once traced refuses to give what is no carry."""
+    accepts(call, "init", function, ["hyperparams", "rng"])
+
+    def checked(hyperparams: PyTree, rng: PyTree) -> PyTree:
+        carry = _arrays(call, "init", "a pytree of arrays", function(hyperparams, rng))
+        if not jax.tree.leaves(carry):
+            _checks.refuse(call, "init", "a function to a carry of at least one array", f"one to {carry}")
+        return carry
+
+    return checked
+
+
+def step(call: str, function: Any) -> Step:
+    """``step(carry, batch)``, which once traced refuses to give a carry unlike the one it took, or no metrics."""
+    accepts(call, "step", function, ["carry", "batch"])
+    pair = "a function to (carry, metrics)"
+
+    def checked(carry: PyTree, batch: PyTree) -> tuple[PyTree, dict[str, jax.Array]]:
+        result = function(carry, batch)
+        if not (isinstance(result, tuple | list) and len(result) == 2):
+            _checks.refuse(call, "step", pair, f"one to {trees.described(result)}")
+        after, metrics = _arrays(call, "step", "(carry, metrics) of arrays", tuple(result))
+        structures: list[Any] = [jax.tree.structure(tree) for tree in (carry, after)]
+        if structures[0] != structures[1]:
+            requirement = f"{pair} whose carry is like the one it took, {trees.described(carry)}"
+            _checks.refuse(call, "step", requirement, trees.described(after))
+        for (path, old), new in zip(jax.tree_util.tree_leaves_with_path(carry), jax.tree.leaves(after), strict=True):
+            if (old.shape, old.dtype) != (new.shape, new.dtype):
+                raise TypeError(
+                    f"`{call}(step=...)` must keep the shape and dtype of every leaf of its carry, got "
+                    f"{trees.described(new)} for {trees.described(old)}{trees.at(path)}"
+                )
+        is_dict = isinstance(metrics, dict) and metrics and all(isinstance(name, str) for name in metrics)
+        if not (
+            is_dict and all(isinstance(value, jax.Array) and not trees.is_key(value) for value in metrics.values())
+        ):
+            requirement = f"{pair} with the metrics a dict of arrays of numbers by name"
+            _checks.refuse(call, "step", requirement, trees.described(metrics))
+        return after, dict(metrics)  # an OrderedDict would have its leaves in another order than their sorted names
+
+    return checked
 
 
 def metric(call: str, lane: Lane, name: str | None) -> str:
@@ -176,10 +199,28 @@ def metric(call: str, lane: Lane, name: str | None) -> str:
     if name is None:
         name = "loss" if "loss" in known else known[0]
         if name != "loss" and len(known) > 1:
-            _checks.refuse(call, "metric", f"given where no metric is called loss, one of {', '.join(known)}", "None")
+            requirement = f"one of {', '.join(map(repr, known))} where no metric is called 'loss'"
+            _checks.refuse(call, "metric", requirement, "None")
     _checks.choice(call, "metric", name, known)
-    scalar(call, "step", lane.metrics[name], f" for the metric {name}, by which lanes are compared")
+    form = lane.metrics[name]
+    if form.shape != () or not jnp.issubdtype(form.dtype, jnp.floating):
+        raise TypeError(
+            f"`{call}(step=...)` must return a floating-point scalar for the metric {name!r}, by which lanes are lost "
+            f"and compared, got {trees.described(form)}"
+        )
     return name
+
+
+def _arrays(call: str, argument: str, wanted: str, result: PyTree) -> PyTree:
+    """What a function returned with its Python numbers as arrays, refused where a leaf is something else."""
+
+    def array(path: Any, leaf: Any) -> jax.Array:
+        if not isinstance(leaf, jax.Array | np.ndarray | np.number | np.bool_ | bool | int | float | complex):
+            got = f"{_checks.shown(leaf)} ({type(leaf).__name__}){trees.at(path)}"
+            raise TypeError(f"`{call}({argument}=...)` must return {wanted}, got {got}")
+        return jnp.asarray(leaf)
+
+    return jax.tree_util.tree_map_with_path(array, result)
 
 
 def reading(call: str, evaluate: Any, carry: PyTree, batch: PyTree, known_as: tuple[Any, ...]) -> None:

@@ -7,97 +7,30 @@ which each call advances one by some steps. Whatever is decided about lanes is d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from lrjax.finder import keeping, resuming, trees
-from lrjax.finder.batches import Chunk, EndOfBatches, Source
-from lrjax.finder.checkpoint import Checkpoint
+from lrjax.finder import memory, resuming, trees
+from lrjax.finder.batches import Chunk, EndOfBatches
 from lrjax.finder.feed import Feed, Spill
 from lrjax.finder.fitting import fit
 from lrjax.finder.groups import Group, divided, even_size, filled, on_host, repacked
 from lrjax.finder.history import History
-from lrjax.finder.keeping import Halving, Keep
+from lrjax.finder.keeping import Halving
 from lrjax.finder.plan import Plan
-from lrjax.finder.processes import Processes
 from lrjax.finder.programs import Program, shardings
-from lrjax.finder.segments import Lane, Loop
-from lrjax.typing import PyTree
+from lrjax.finder.request import Request
+from lrjax.finder.state import State
 
 COMPILE_SECONDS = 1.0
 """What a program for a smaller group is taken to cost."""
 
 OPERATIONS_A_SECOND = 2e10
 """What a core is taken to do; both are fixed, so that a run is the same each time."""
-
-
-class Readings(NamedTuple):
-    """The batches at which every lane is evaluated, their values averaged, and after which numbers of updates."""
-
-    batches: Sequence[PyTree]
-    steps: Sequence[int]
-
-
-class Request(NamedTuple):
-    """A sweep as the user asked for it, checked.
-
-    Attributes:
-        call: The function that the user called.
-        loop: What a lane does.
-        lane: One lane, traced.
-        hyperparams: A pytree of host arrays that lead with the lanes.
-        shared: What every lane is started with besides.
-        source: The batches.
-        steps: Updates of a lane.
-        readings: What to evaluate lanes on, and when.
-        metric: By which lanes are lost and compared.
-        keep: Which lanes go on.
-        units: ``[lanes]``: lanes of one number are kept or dropped together.
-        plan: An explicit plan, or None for one that is chosen.
-        processes: Who takes part.
-        budget: Bytes for each device.
-        checkpoint: Where to save, or None.
-        fields: What a checkpoint must agree in, by name.
-        watch: Is told the metrics' history, the updates that a wave has done, and those of the whole.
-    """
-
-    call: str
-    loop: Loop
-    lane: Lane
-    hyperparams: PyTree
-    shared: PyTree
-    source: Source
-    steps: int
-    readings: Readings
-    metric: str
-    keep: Keep
-    units: np.ndarray
-    plan: Plan | None
-    processes: Processes
-    budget: int
-    checkpoint: Checkpoint | None
-    fields: dict[str, str]
-    watch: Callable[[History, int, float], None]
-
-    @property
-    def rungs(self) -> list[int]:
-        """After which numbers of updates lanes are compared."""
-        return self.keep.at(self.steps) if isinstance(self.keep, Halving) else []
-
-    @property
-    def boundaries(self) -> list[int]:
-        """Numbers of updates at which something is decided or read, and the last."""
-        checks = keeping.drop_checks(self.keep, self.steps)
-        return sorted({*self.readings.steps, *self.rungs, *checks, self.steps} - {0})
-
-    @property
-    def first_stop(self) -> int:
-        """Where the first chunk ends at the latest."""
-        return self.boundaries[0]
 
 
 class Ended(NamedTuple):
@@ -126,26 +59,24 @@ def run(request: Request) -> Outcome:
 
 
 class Engine:
-    """A sweep under way; everything that a later process needs to go on is in its ``cursor``, groups and history."""
+    """A sweep under way; everything that a later process needs to go on is in its ``state``."""
 
     def __init__(self, request: Request) -> None:
         """Choose a plan, or take the one of the checkpoint, and find out how many lanes fit."""
         self.request = request
         lanes = len(request.processes.lanes)
-        self.history = History(request.lane.metrics, request.metric, lanes, request.steps)
+        history = History(request.lane.metrics, request.metric, lanes, request.steps)
+        self.state = State(phase=0, wave=0, done=0, lanes=np.arange(lanes), history=history)
         self.stops = [*request.rungs, request.steps]
         self.boundaries = request.boundaries
         self.limit, self.ended = request.steps, Ended("", "")
-        self.cursor = resuming.Cursor(phase=0, wave=0, done=0, lanes=np.arange(lanes))
-        self.groups: list[Group] | None = None
-        self.arrived: list[Group] = []
-        self.departed: list[Group] = []
-        self.scores: list[np.ndarray] = []
         self.spill = Spill(0)
         saved = request.checkpoint.load() if request.checkpoint else None
         plan = request.plan if saved is None else resuming.plan_of(request, saved[0])
         self.feed = Feed(request.source, hashed=request.checkpoint is not None)
         self.fit = fit(request, self.feed, plan)
+        if saved is not None:
+            self.fit = self.fit._replace(wave=saved[0]["wave_lanes"])
         self.plan, self.segments = self.fit.plan, self.fit.segments
         self.used = request.processes.local_devices[: self.plan.devices]
         self.split, self.whole = shardings(self.used)
@@ -154,9 +85,10 @@ class Engine:
         self.reading_batches = [jax.device_put(batch, self.whole) for batch in request.readings.batches]
         self.scalars: dict[int, jax.Array] = {}
         self.pool = ThreadPoolExecutor(self.plan.threads, thread_name_prefix="lrjax")
-        self.fields = resuming.fields_of(self) if request.checkpoint else {}
+        self.fields = resuming.fields_of(request, self.fit) if request.checkpoint else {}
         if saved is not None:
-            resuming.restore(self, *saved)
+            resuming.restore(self.state, request, self.feed, self.fields, self.spill, *saved)
+            self.state.groups = self.state.groups and [Group(g.lanes, self.put(g.state)) for g in self.state.groups]
 
     def close(self) -> None:
         """Give up threads and temporary files."""
@@ -168,48 +100,49 @@ class Engine:
 
     def run(self) -> Outcome:
         """Phase by phase, wave by wave."""
-        request, cursor = self.request, self.cursor
+        request, state = self.request, self.state
         self._catch_up()
-        while cursor.phase < len(self.stops):
-            stop = self.stops[cursor.phase]
+        while state.phase < len(self.stops):
+            stop = self.stops[state.phase]
             is_last = stop == request.steps
             waves = self._waves()
-            while cursor.wave < len(waves):
-                if self.groups is None:
-                    cursor.done = self._phase_start()
-                    self.groups = list(self._begun(waves[cursor.wave]))
+            while state.wave < len(waves):
+                if self.state.groups is None:
+                    state.done = self._phase_start()
+                    self.state.groups = list(self._begun(waves[state.wave]))
                 self._advance(stop, len(waves))
                 if not is_last and not self.ended.what and len(waves) > 1:
-                    self.departed += [self._spilled(group) for group in self.groups]
+                    self.state.departed += self._spilled(self.state.groups)
                 if is_last or len(waves) > 1:
-                    self.groups = None
-                cursor.wave += 1
+                    self.state.groups = None
+                state.wave += 1
             if self._anyone_ended(stop):
                 break
-            cursor.phase, cursor.wave = cursor.phase + 1, 0
+            state.phase, state.wave = state.phase + 1, 0
             if not is_last:
                 self._rung(stop)
-            cursor.done = stop
+            state.done = stop
             self._save(force=is_last)
-        return Outcome(self.history, self.limit, self.ended, self.plan)
+        return Outcome(self.state.history, self.limit, self.ended, self.plan)
 
     def _phase_start(self) -> int:
         """The number of updates that the phase begins at."""
-        return self.stops[self.cursor.phase - 1] if self.cursor.phase else 0
+        return self.stops[self.state.phase - 1] if self.state.phase else 0
 
     def _waves(self) -> list[np.ndarray]:
         """The lanes of the phase, as many at a time as fit in memory."""
-        lanes = self.cursor.lanes
+        lanes = self.state.lanes
         return [lanes[first : first + self.fit.wave] for first in range(0, len(lanes), self.fit.wave)]
 
     def _begun(self, lanes: np.ndarray) -> Iterator[Group]:
         """Groups of these lanes where the phase begins: started, or as they were left."""
         size = even_size(len(lanes), self.fit.size, len(self.used))
-        if self.cursor.phase:
-            wanted = np.zeros(len(self.history.lost_at), bool)
+        if self.state.phase:
+            wanted = np.zeros(len(self.state.history.lost_at), bool)
             wanted[lanes] = True
-            hosts = (on_host(group, wanted) for group in self.arrived)
+            hosts = (on_host(group, wanted) for group in self.state.arrived)
             yield from divided(hosts, size, self.put)
+            memory.return_freed()
             return
         numbers = self.request.processes.lanes
         for first in range(0, len(lanes), size):
@@ -221,44 +154,44 @@ class Engine:
 
     def _advance(self, stop: int, waves: int) -> None:
         """Bring the wave to ``stop`` updates, or to where the batches end."""
-        assert self.groups is not None
-        cursor = self.cursor
+        assert self.state.groups is not None
+        state = self.state
         while True:
             stop = min(stop, self.limit)
-            self._read(cursor.done, is_end=cursor.done == self.limit and bool(self.ended.what))
-            if cursor.done in self.boundaries and self.request.keep != "all":
+            self._read(state.done, is_end=state.done == self.limit and bool(self.ended.what))
+            if state.done in self.boundaries and self.request.keep != "all":
                 self._drop()
-            if cursor.done >= stop or not self.groups:
-                cursor.done = max(cursor.done, stop)
+            if state.done >= stop or not self.state.groups:
+                state.done = max(state.done, stop)
                 return
             try:
-                chunk = self.feed.chunk(cursor.done, self._next_boundary(cursor.done))
+                chunk = self.feed.chunk(state.done, self._next_boundary(state.done))
                 self._run_chunk(chunk, stop)
             except EndOfBatches as end:
                 self._end(Ended("batches ended", str(end)))
                 continue
             except jax.errors.JaxRuntimeError as error:
-                if cursor.done == 0:
+                if state.done == 0:
                     raise
-                self.groups = []
+                self.state.groups = []
                 text = str(error).strip().splitlines()[0]
                 self._end(Ended("device failed", f"{text} (where its memory ran out, lower memory_budget)"))
                 continue
-            cursor.done += chunk.steps
-            self.request.watch(self.history, cursor.done, (cursor.wave + cursor.done / self.request.steps) / waves)
-            if cursor.done < self.limit:
+            state.done += chunk.steps
+            self.request.watch(self.state.history, state.done, (state.wave + state.done / self.request.steps) / waves)
+            if state.done < self.limit:
                 self._save(force=False)
 
     def _run_chunk(self, chunk: Chunk, stop: int) -> None:
         """Advance all groups by the chunk, and pull the next one meanwhile."""
-        assert self.groups is not None
-        start = self.cursor.done
-        self.segments.prepare(self.groups[0].state, chunk)
-        futures = [self.pool.submit(self._run_group, group, chunk) for group in self.groups]
+        assert self.state.groups is not None
+        start = self.state.done
+        self.segments.prepare(self.state.groups[0].state, chunk)
+        futures = [self.pool.submit(self._run_group, group, chunk) for group in self.state.groups]
         if start + chunk.steps < stop:
             self.feed.prefetch(start + chunk.steps, self._next_boundary(start + chunk.steps))
-        for group, future in zip(self.groups, futures, strict=True):
-            self.history.add_steps(group.lanes, start, future.result())
+        for group, future in zip(self.state.groups, futures, strict=True):
+            self.state.history.add_steps(group.lanes, start, future.result())
 
     def _run_group(self, group: Group, chunk: Chunk) -> dict[str, np.ndarray]:
         """Advance one group by the chunk; its metrics, ``[lanes, steps, ...]``."""
@@ -287,20 +220,20 @@ class Engine:
     def _read(self, done: int, *, is_end: bool) -> None:
         """Evaluate the wave's lanes where that is due; where the batches ended early, once more."""
         readings = self.request.readings
-        if not readings.steps or not self.groups or not (done in readings.steps or is_end):
+        if not readings.steps or not self.state.groups or not (done in readings.steps or is_end):
             return
         if self._is_read(done):
             return
-        programs = [self.segments.read(self.groups[0].state, batch) for batch in self.reading_batches]
-        futures = [self.pool.submit(self._read_group, group, programs) for group in self.groups]
-        for group, future in zip(self.groups, futures, strict=True):
-            self.history.add_reading(group.lanes, done, future.result())
+        programs = [self.segments.read(self.state.groups[0].state, batch) for batch in self.reading_batches]
+        futures = [self.pool.submit(self._read_group, group, programs) for group in self.state.groups]
+        for group, future in zip(self.state.groups, futures, strict=True):
+            self.state.history.add_reading(group.lanes, done, future.result())
 
     def _is_read(self, done: int) -> bool:
         """Whether the wave was evaluated after so many updates, before it was saved or before the phase began."""
-        assert self.groups is not None
-        known = self.history.readings.get(done)
-        lanes = np.concatenate([group.lanes for group in self.groups])
+        assert self.state.groups is not None
+        known = self.state.history.readings.get(done)
+        lanes = np.concatenate([group.lanes for group in self.state.groups])
         return known is not None and bool(np.isfinite(known[lanes]).any())
 
     def _read_group(self, group: Group, programs: list[Program]) -> np.ndarray:
@@ -313,13 +246,15 @@ class Engine:
 
     def _drop(self) -> None:
         """Leave out the lanes that are gone."""
-        assert self.groups is not None
-        if not all(self.history.alive[group.lanes].all() for group in self.groups):
-            self.groups = repacked(self.groups, self.history.alive, len(self.used), self.put, self._pays)
+        assert self.state.groups is not None
+        if not all(self.state.history.alive[group.lanes].all() for group in self.state.groups):
+            self.state.groups = repacked(
+                self.state.groups, self.state.history.alive, len(self.used), self.put, self._pays
+            )
 
     def _pays(self, size: int, smaller: int) -> bool:
         """Whether a smaller group saves more in the steps left than compiling for it costs."""
-        left = self.request.steps - self.cursor.done
+        left = self.request.steps - self.state.done
         operations = left * (size - smaller) / len(self.used) * self.request.lane.work.operations
         return operations / OPERATIONS_A_SECOND > COMPILE_SECONDS
 
@@ -327,14 +262,16 @@ class Engine:
         """Compare the lanes of all processes, and go on with the better part."""
         request = self.request
         assert isinstance(request.keep, Halving)
-        scores = self.history.scores(done, by_reading=bool(request.readings.steps))
-        self.scores.append(scores)
-        self.history.dropped_at[self.history.alive & ~self._kept(scores, done)] = done
-        self.arrived, self.departed = self.departed, []
-        self.cursor.lanes = np.flatnonzero(self.history.alive)
-        if self.groups is not None:
-            self.groups = repacked(self.groups, self.history.alive, len(self.used), self.put, self._pays)
-            self.arrived = []
+        scores = self.state.history.scores(done, by_reading=bool(request.readings.steps))
+        self.state.scores.append(scores)
+        self.state.history.dropped_at[self.state.history.alive & ~self._kept(scores, done)] = done
+        self.state.arrived, self.state.departed = self.state.departed, []
+        self.state.lanes = np.flatnonzero(self.state.history.alive)
+        if self.state.groups is not None:
+            self.state.groups = repacked(
+                self.state.groups, self.state.history.alive, len(self.used), self.put, self._pays
+            )
+            self.state.arrived = []
 
     def _kept(self, scores: np.ndarray, done: int) -> np.ndarray:
         """Which of this process's lanes are among the better units of all processes' after ``done`` updates."""
@@ -342,7 +279,7 @@ class Engine:
         assert isinstance(request.keep, Halving)
         everyone = request.processes.joined(scores)
         before = max([0, *(stop for stop in self.stops if stop < done)])
-        history = self.history
+        history = self.state.history
         compared = ((history.dropped_at >= 0) & (history.dropped_at < done)) | (
             (history.lost_at >= 0) & (history.lost_at < before)
         )
@@ -356,17 +293,28 @@ class Engine:
         """A state on the devices, divided by lanes."""
         return jax.device_put(leaves, self.split)  # type: ignore[no-any-return]
 
-    def _spilled(self, group: Group) -> Group:
-        """The living lanes of a group in temporary files."""
-        host = on_host(group, self.history.alive)
-        group.state = []
-        return Group(host.lanes, self.spill.put(host.state))
+    def _spilled(self, groups: list[Group]) -> list[Group]:
+        """The living lanes of a wave, in temporary files."""
+        alive = self.state.history.alive
+        if not any(alive[group.lanes].any() for group in groups):
+            return []
+        lanes = np.concatenate([group.lanes[alive[group.lanes]] for group in groups])
+        files = [self.spill.file((len(lanes), *leaf.shape[1:]), leaf.dtype) for leaf in groups[0].state]
+        start = 0
+        for group in groups:
+            host = on_host(group, alive)
+            group.state = []
+            for file, leaf in zip(files, host.state, strict=True):
+                file[start : start + len(leaf)] = leaf
+            start += len(host.lanes)
+        memory.return_freed()
+        return [Group(lanes, files)]
 
     def _end(self, ended: Ended) -> None:
         """No step beyond this one."""
-        if self.groups:
+        if self.state.groups:
             self._save(force=True)
-        self.limit, self.ended = self.cursor.done, ended
+        self.limit, self.ended = self.state.done, ended
 
     def _anyone_ended(self, stop: int) -> bool:
         """Whether a process ended before the rung or the last step; then all do, at the earliest end."""
@@ -379,14 +327,14 @@ class Engine:
 
     def _catch_up(self) -> None:
         """After a restart, meet processes again that were saved before a rung that this one has passed."""
-        earliest = int(self.request.processes.gathered(np.int64(self.cursor.phase)).min())
-        for phase in range(earliest, self.cursor.phase):
+        earliest = int(self.request.processes.gathered(np.int64(self.state.phase)).min())
+        for phase in range(earliest, self.state.phase):
             self._anyone_ended(self.stops[phase])
-            if phase < len(self.scores):
-                self._kept(self.scores[phase], self.stops[phase])
+            if phase < len(self.state.scores):
+                self._kept(self.state.scores[phase], self.stops[phase])
 
     def _save(self, *, force: bool) -> None:
         """Save, if saving is asked for and due."""
         checkpoint = self.request.checkpoint
         if checkpoint is not None and not self.ended.what and (force or checkpoint.is_due()):
-            checkpoint.save(*resuming.snapshot(self))
+            checkpoint.save(*resuming.snapshot(self.state, self.feed, self.fit, self.fields))

@@ -10,13 +10,14 @@ import numpy as np
 
 from lrjax import _checks
 from lrjax.finder import engine, keeping, memory, trees
-from lrjax.finder.batches import CHUNK_BYTES, Source, batch_source
+from lrjax.finder.batches import CHUNK_BYTES, CHUNK_SHARE, Source, batch_source
 from lrjax.finder.checkpoint import Checkpoint, digest
-from lrjax.finder.engine import Ended, Readings
+from lrjax.finder.engine import Ended
 from lrjax.finder.keeping import Halving, Keep
 from lrjax.finder.plan import Plan
 from lrjax.finder.processes import Processes, checked_devices
 from lrjax.finder.progress import progress_bar
+from lrjax.finder.request import Readings, Request
 from lrjax.finder.segments import Lane, Loop, trace
 from lrjax.typing import PyTree
 
@@ -52,14 +53,14 @@ def execution(
     call: str, keep: Any, plan: Any, devices: Any, memory_budget: Any, progress: Any, checkpoint: Any
 ) -> Execution:
     """The options as the user gave them, refused where they are wrong."""
-    if not (isinstance(plan, Plan) or plan == "auto"):
+    if not (isinstance(plan, Plan) or (isinstance(plan, str) and plan == "auto")):
         if isinstance(plan, str):
             _checks.refuse(call, "plan", "'auto' or Plan(...)", repr(plan))
         _checks.refuse_type(call, "plan", "'auto' or Plan(...)", plan)
     chosen = checked_devices(call, devices)
     here = [device for device in chosen if device.process_index == jax.process_index()]
     if isinstance(plan, Plan) and plan.devices is not None and plan.devices > len(here):
-        _checks.refuse(call, "plan", f"of at most {len(here)} devices, as many as there are", f"{plan.devices} devices")
+        _checks.refuse(call, "plan", f"one for at most as many devices as there are, {len(here)}", str(plan.devices))
     return Execution(
         call,
         keeping.checked(call, keep),
@@ -73,7 +74,7 @@ def execution(
 
 def source_of(how: Execution, batches: Any) -> Source:
     """The batches, in chunks that take a small part of the memory."""
-    return batch_source(how.call, batches, min(CHUNK_BYTES, max(1, how.budget // 16)))
+    return batch_source(how.call, batches, min(CHUNK_BYTES, max(1, how.budget // CHUNK_SHARE)))
 
 
 def updates(call: str, steps: Any, source: Source) -> int:
@@ -137,7 +138,7 @@ def run(
 
     with progress_bar(how.call, steps, len(processes.lanes), local, shown=how.progress) as watch:
         outcome = engine.run(
-            engine.Request(
+            Request(
                 call=how.call,
                 loop=loop,
                 lane=lane,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -38,16 +39,20 @@ class Spill:
         """Remove the folder."""
         self._stack.close()
 
-    def _on_disk(self, leaf: np.ndarray) -> np.ndarray:
-        """The array as a file mapped into memory."""
-        if not leaf.size:
-            return leaf
+    def file(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        """An array to be filled, as a file mapped into memory."""
+        if not math.prod(shape):
+            return np.empty(shape, dtype)
         if self._folder is None:
             self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="lrjax")))
-        file = self._folder / f"{self._files}"
         self._files += 1
-        np.ascontiguousarray(leaf).tofile(file)
-        return np.memmap(file, leaf.dtype, "r", shape=leaf.shape)
+        return np.memmap(self._folder / f"{self._files}", dtype, "w+", shape=shape)
+
+    def _on_disk(self, leaf: np.ndarray) -> np.ndarray:
+        """The array in a file."""
+        mapped = self.file(leaf.shape, leaf.dtype)
+        mapped[...] = leaf
+        return mapped
 
 
 class Feed:

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from lrjax import _checks
-from lrjax.finder import choosing, programs, trees
-from lrjax.finder.batches import CHUNK_STEPS
+from lrjax.finder import choosing, memory, programs, trees
+from lrjax.finder.batches import CHUNK_SHARE, CHUNK_STEPS
 from lrjax.finder.feed import Feed
 from lrjax.finder.groups import even_size
 from lrjax.finder.plan import Plan
 from lrjax.finder.programs import Program, shardings
+from lrjax.finder.request import Request
 from lrjax.finder.segments import Segments
-
-if TYPE_CHECKING:
-    from lrjax.finder.engine import Request
 
 BATCH_SHARE = 8
 """The part of the budget, one in so many, that batches kept for further waves may take in memory."""
@@ -62,11 +61,12 @@ def fit(request: Request, feed: Feed, plan: Plan | None) -> Fit:
     key = (fitted.first.text_hash, lanes, request.steps)
     if key not in _measured:
         others = choosing.alternatives(fitted.plan, lane.work, lanes, platform)
-        fits = {plan: _fitted(request, plan, lanes) if plan is fitted.plan else None for plan in (fitted.plan, *others)}
+        fits = {fitted.plan: fitted}
 
         def measure(plan: Plan) -> tuple[float, float]:
-            fits[plan] = fits[plan] or _fitted(request, plan, lanes)
-            return _seconds(request, feed, fits[plan]), fits[plan].segments.compile_seconds  # type: ignore[arg-type, union-attr]
+            if plan not in fits:
+                fits[plan] = _fitted(request, plan, lanes)
+            return _seconds(request, feed, fits[plan]), fits[plan].segments.compile_seconds
 
         _measured[key] = choosing.measured(fitted.plan, others, lane_steps, measure)
         if len(_measured) > programs.CAPACITY:
@@ -77,6 +77,7 @@ def fit(request: Request, feed: Feed, plan: Plan | None) -> Fit:
 def _fitted(request: Request, plan: Plan, lanes: int) -> Fit:
     """The plan with as many lanes a call as the budget allows, and as many of those in memory at a time."""
     lane, devices = request.lane, request.processes.local_devices
+    budget = int(memory.HEADROOM * request.budget)
     used = min(plan.devices or len(devices), len(devices), lanes)
     if plan.unroll:  # steps that no chunk has would be compiled in vain
         longest = max(np.diff([0, *request.boundaries]))
@@ -86,26 +87,28 @@ def _fitted(request: Request, plan: Plan, lanes: int) -> Fit:
     chunk = request.source.chunk
     fixed = 2 * trees.nbytes(chunk) + trees.nbytes((request.shared, list(request.readings.batches)))
     size = even_size(lanes, plan.lanes, used)
-    while size > used and fixed + size // used * (per_lane + lane.work.live_bytes // 4) > request.budget:
+    while size > used and fixed + size // used * (per_lane + lane.work.live_bytes // 4) > budget:
         size = even_size(lanes, size // 2, used)
     while True:
         segments = Segments(request.loop, lane, plan, devices[:used])
         state = segments.state(size)
         first = segments.advance(state, chunk, plan.steps)
         fixed_here = fixed + plan.threads * first.temporary_bytes
-        if size == used or fixed_here + size // used * per_lane <= request.budget:
+        if size == used or fixed_here + size // used * per_lane <= budget:
             break
         size = even_size(lanes, size // 2, used)
     groups = max(1, -(-lanes // size))
-    spare = 0 if fixed_here + groups * size // used * per_lane <= request.budget else request.budget // BATCH_SHARE
-    room = (request.budget - fixed_here - spare) // per_lane * used // size * size
+    spare = 0 if fixed_here + groups * size // used * per_lane <= budget else budget // BATCH_SHARE
+    room = (budget - fixed_here - spare) // per_lane * used // size * size
     if room < size:
-        needed = fixed_here + spare + size // used * per_lane
+        # a larger budget has larger chunks of batches, two of them at a time, and may keep more
+        shares = memory.HEADROOM * (1 - 2 / CHUNK_SHARE - 1 / BATCH_SHARE)
+        needed = math.ceil((fixed_here + size // used * per_lane) / shares)
         together = len(devices) if devices[0].platform == "cpu" else 1
         _checks.refuse(
             request.call,
             "memory_budget",
-            f"enough for the {size} lanes of a call, some {needed * together:,} bytes",
+            f"enough for the {'lane' if size == 1 else f'{size} lanes'} of a call, some {needed * together:,} bytes",
             f"{request.budget * together:,}",
         )
     plan = replace(plan, lanes=size, devices=used)

@@ -56,7 +56,8 @@ class History:
     def scores(self, done: int, *, by_reading: bool) -> np.ndarray:
         """What lanes are compared by after ``done`` updates, NaN where a lane is lost."""
         if by_reading:
-            scores = self.readings[max(self.readings)].astype(np.float64)
+            unread = np.full(len(self.lost_at), np.nan)  # where no lane was left to be read
+            scores = self.readings.get(done, unread).astype(np.float64)
         else:
             last = self.metrics[self.metric][:, done - max(1, round(done / 10)) : done].astype(np.float64)
             with np.errstate(invalid="ignore", over="ignore"):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 
 from lrjax import _checks
+
+HEADROOM = 0.95
+"""The part of a budget that is given out, since allocators round up."""
 
 HOST_SHARE = 0.5
 """The part of the host's memory that a sweep may take by default."""
@@ -29,6 +34,13 @@ def budget(call: str, argument: int | None, devices: Sequence[jax.Device]) -> in
         free = min(stat["bytes_limit"] - stat.get("bytes_in_use", 0) for stat in stats if stat)
         return int(DEVICE_SHARE * free)
     return int(HOST_SHARE * _host_bytes()) // shared_by
+
+
+def return_freed() -> None:
+    """Let the C library give back what was freed: glibc would keep it, and a wave of lanes would count twice."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def _host_bytes() -> int:

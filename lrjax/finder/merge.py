@@ -92,9 +92,10 @@ def _range_tests(parts: list[RangeTest]) -> RangeTest:
 
 def _sweeps(parts: list[Sweep]) -> Sweep:
     """Lanes end to end."""
-    _alike("metrics", [(part.metric, sorted(part.metrics)) for part in parts])
-    one_lane = [jax.tree.map(trees.without_lanes, part.hyperparams) for part in parts]
-    _alike("hyperparams", [trees.described(lane) for lane in one_lane])
+    _alike("metric", [part.metric for part in parts])
+    for what in ("metrics", "hyperparams"):
+        one_lane = [jax.tree.map(trees.without_lanes, getattr(part, what)) for part in parts]
+        _alike(what, [trees.form(lane) for lane in one_lane], [trees.described(lane) for lane in one_lane])
 
     def joined(values: Sequence[Any]) -> Any:
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *values)
@@ -103,8 +104,10 @@ def _sweeps(parts: list[Sweep]) -> Sweep:
     return replace(parts[0], **{name: joined([getattr(part, name) for part in parts]) for name in names})
 
 
-def _alike(what: str, values: list[Any]) -> None:
-    """Refuse results that differ."""
+def _alike(what: str, values: list[Any], texts: list[str] | None = None) -> None:
+    """Refuse results that differ; ``texts`` show the values."""
+    texts = texts or [_checks.shown(value) for value in values]
     for place, value in enumerate(values):
         if value != values[0]:
-            _checks.refuse("merge", "results", f"of equal {what}", f"{values[0]} and, in results[{place}], {value}")
+            got = f"{texts[0]} and, in results[{place}], {texts[place]}"
+            _checks.refuse("merge", "results", f"of equal {what}", got)

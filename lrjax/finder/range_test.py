@@ -12,11 +12,11 @@ import numpy as np
 
 from lrjax import _checks
 from lrjax.finder import arguments, contracts, execution, trees
-from lrjax.finder.engine import Readings
 from lrjax.finder.execution import Ran
 from lrjax.finder.keeping import Keep
 from lrjax.finder.plan import Plan
 from lrjax.finder.programs import remembered
+from lrjax.finder.request import Readings
 from lrjax.finder.result import RangeTest
 from lrjax.finder.segments import Loop
 from lrjax.finder.suggest import last_tenth

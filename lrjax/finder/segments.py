@@ -48,8 +48,6 @@ class Lane(NamedTuple):
     key_kinds: list[Any]
     """For every leaf the implementation of the key it is, or None."""
     metrics: dict[str, jax.ShapeDtypeStruct]
-    carry_after: PyTree
-    """Shapes of the carry after a step, which should be the same."""
     work: Work
 
 
@@ -69,9 +67,9 @@ def trace(loop: Loop, hyperparams: PyTree, shared: PyTree, batch: PyTree) -> Lan
 
         init, carry = jax.make_jaxpr(start, return_shape=True)(*shapes[:2])
         carry = jax.tree.map(trees.shape_of, carry)
-        step, (carry_after, metrics) = jax.make_jaxpr(loop.step, return_shape=True)(carry, shapes[2])
+        step, (_, metrics) = jax.make_jaxpr(loop.step, return_shape=True)(carry, shapes[2])
         raw = jax.eval_shape(lambda *leaves: [trees.raw(leaf) for leaf in leaves], *jax.tree.leaves(carry))
-        return Lane(init, step, carry, raw, key_kinds, metrics, carry_after, work_of(step))
+        return Lane(init, step, carry, raw, key_kinds, metrics, work_of(step))
 
     if loop.known_as is None:
         return make()
@@ -114,8 +112,7 @@ class Segments:
 
         def start(hyperparams: PyTree, shared: PyTree) -> list[jax.Array]:
             def one(hyperparams: PyTree) -> list[jax.Array]:
-                leaves = jaxpr_as_fun(lane.init)(*jax.tree.leaves((hyperparams, shared)))
-                return [trees.raw(leaf) for leaf in leaves]
+                return _raw_results(lane.init, *jax.tree.leaves((hyperparams, shared)))
 
             carries = _over_lanes(one, hyperparams)
             lanes = jax.tree.leaves(hyperparams)[0].shape[0]
@@ -131,7 +128,6 @@ class Segments:
         chunk, whose place 0 is the batch at ``base``.
         """
         lane = self._lane
-        one_lane = jaxpr_as_fun(lane.step)
         carries = len(lane.raw)
         straight = self._form(steps)
 
@@ -148,7 +144,7 @@ class Segments:
                 ]
 
                 def one(carry: list[jax.Array]) -> list[jax.Array]:
-                    return [trees.raw(leaf) for leaf in one_lane(*trees.cooked(carry, lane.key_kinds), *batch)]
+                    return _raw_results(lane.step, *trees.cooked(carry, lane.key_kinds), *batch)
 
                 results = _over_lanes(one, state[:carries])
                 buffers = [
@@ -198,6 +194,12 @@ class Segments:
         program = compiled(function, *args, devices=self._devices, donate_first=donate_first, known_as=known_as)
         self.compile_seconds += program.compile_seconds
         return program
+
+
+def _raw_results(closed: ClosedJaxpr, *args: Any) -> list[jax.Array]:
+    """What a traced function gives, keys as their data; constants may come as Python numbers."""
+    results = zip(jaxpr_as_fun(closed)(*args), closed.out_avals, strict=True)
+    return [trees.raw(leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf, aval.dtype)) for leaf, aval in results]
 
 
 def _over_lanes(function: Callable[[Any], Any], lanes: PyTree) -> Any:

@@ -13,9 +13,9 @@ import numpy as np
 from lrjax import _checks
 from lrjax.finder import arguments, contracts, execution, trees
 from lrjax.finder.batches import Nothing, Source
-from lrjax.finder.engine import Readings
 from lrjax.finder.keeping import Keep
 from lrjax.finder.plan import Plan
+from lrjax.finder.request import Readings
 from lrjax.finder.segments import Loop
 from lrjax.finder.status import remedies
 from lrjax.typing import PyTree
@@ -144,18 +144,14 @@ def sweep(
     Source: the pattern of ``jax.lax.scan`` under ``jax.vmap``, cut into calls that fit the machine.
     """
     how = execution.execution(_CALL, keep, plan, devices, memory_budget, progress, checkpoint)
-    contracts.accepts(_CALL, "init", init, ["hyperparams", "rng"])
-    contracts.accepts(_CALL, "step", step, ["carry", "batch"])
-    arrays = jax.tree.map(np.asarray, trees.of_arrays(_CALL, "hyperparams", hyperparams))
-    trees.leading_axis(_CALL, "hyperparams", arrays, "lanes")
-    shared = None if rng is None else jax.tree.map(jax.numpy.asarray, rng)
+    known_as = (_CALL, init, step, evaluate)
+    loop = Loop(contracts.init(_CALL, init), contracts.step(_CALL, step), evaluate, known_as)
+    arrays = arguments.hyperparams(_CALL, hyperparams)
+    shared = None if rng is None else jax.tree.map(jax.numpy.asarray, trees.of_arrays(_CALL, "rng", rng))
     source: Source = Nothing() if batches is None else execution.source_of(how, batches)
     steps = execution.updates(_CALL, steps, source)
     readings = _readings(evaluate, validation, validation_steps, steps)
-    known_as = (_CALL, init, step, evaluate)
-    loop = Loop(init, step, evaluate, known_as)
     lane = execution.traced(loop, arrays, shared, source.batch)
-    contracts.loop(_CALL, lane)
     metric = contracts.metric(_CALL, lane, metric)
     if evaluate is not None:
         for batch in readings.batches:
@@ -190,11 +186,12 @@ def sweep(
 
 def _readings(evaluate: Any, validation: PyTree, validation_steps: Sequence[int] | None, steps: int) -> Readings:
     """What to evaluate on and when; no steps where nothing is evaluated."""
-    given = {"evaluate": evaluate, "validation": validation, "validation_steps": validation_steps}
     if evaluate is None or validation is None:
-        for argument, value in given.items():
+        alone = (("evaluate", evaluate, "validation"), ("validation", validation, "evaluate"))
+        for argument, value, missing in (*alone, ("validation_steps", validation_steps, "validation")):
             if value is not None:
-                _checks.refuse(_CALL, argument, "given with both evaluate and validation", f"a {type(value).__name__}")
+                got = f"a {type(value).__name__}"
+                _checks.refuse(_CALL, argument, f"left out where there is no {missing}=", got)
         return Readings([], [])
     contracts.accepts(_CALL, "evaluate", evaluate, ["carry", "batch"])
     at = arguments.validation_steps(_CALL, validation_steps, steps)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax
 
 from lrjax import _checks
-from lrjax.finder import contracts
+from lrjax.finder import arguments, contracts, trees
 from lrjax.finder.supervised import Carry, Hyperparams, Shared, Step, is_init_function, supervised
 from lrjax.typing import LossFn, OptimizerFactory, PyTree
 
@@ -59,10 +59,20 @@ def training(
     """
     _checks.function("training", "loss_fn", loss_fn, "loss_fn(params, batch)")
     contracts.factory("training", optimizer)
-    start, step = supervised(loss_fn, optimizer)
+    if not any(map(_checks.is_traced, jax.tree.leaves(params))):  # an init of a larger loop may make them of its lane
+        params = arguments.parameters("training", params)
+    start, update = supervised(loss_fn, optimizer)
 
     def init(hyperparams: Hyperparams, rng: jax.Array | None) -> Carry:
+        if not (hasattr(hyperparams, "learning_rate") and hasattr(hyperparams, "seed")):
+            got = trees.described(hyperparams)
+            _checks.refuse("training(...)[0]", "hyperparams", "Hyperparams(learning_rate, seed)", got)
         values = params(jax.random.key(hyperparams.seed)) if is_init_function(params) else params
+        contracts.optimizer("training", optimizer, values)
         return start(hyperparams, Shared(rng, values, None, model_state))
+
+    def step(carry: Carry, batch: PyTree) -> tuple[Carry, dict[str, jax.Array]]:
+        contracts.loss("training", loss_fn, carry.params, batch, carry.model_state, carry.rng)
+        return update(carry, batch)
 
     return init, step

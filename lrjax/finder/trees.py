@@ -87,8 +87,11 @@ def alike(tree: PyTree, other: PyTree, *, dtypes: bool = True) -> bool:
 
 
 def described(tree: PyTree) -> str:
-    """The tree with ``dtype[shape]`` in place of its leaves."""
-    texts = [f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]" for leaf in jax.tree.leaves(tree)]
+    """The tree with ``dtype[shape]`` in place of its arrays, and the type in place of other leaves."""
+    texts = [
+        f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]" if hasattr(leaf, "dtype") else type(leaf).__name__
+        for leaf in jax.tree.leaves(tree)
+    ]
     return _checks.shown(jax.tree.unflatten(jax.tree.structure(tree), texts)).replace("'", "")
 
 
@@ -126,7 +129,7 @@ def leading_axis(call: str, argument: str, arrays: PyTree, counted: str) -> int:
         _checks.refuse(call, argument, requirement, "no arrays")
     for where, shape in leaves:
         if not shape or not shape[0]:
-            _checks.refuse(call, argument, requirement, f"shape {shape}{where}")
+            _checks.refuse(call, argument, requirement, f"{f'shape {shape}' if shape else 'a scalar'}{where}")
     lengths = {shape[0] for _, shape in leaves}
     if len(lengths) > 1:
         listed = ", ".join(f"{shape[0]}{where}" for where, shape in leaves)
