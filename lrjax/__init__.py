@@ -2,15 +2,21 @@
 
 from lrjax import finder, optimizers, plot, schedules, typing
 from lrjax.finder import (
+    Halving,
+    Plan,
     Problem,
     RangeTest,
     Suggestion,
+    Sweep,
     from_equinox,
     from_linen,
     from_nnx,
+    merge,
     minibatches,
     range_test,
     suggest,
+    sweep,
+    training,
 )
 from lrjax.optimizers import adamw, clip_gradients, gan_init, gan_optimizers, gan_step, lion, sgd
 from lrjax.schedules import (
@@ -30,9 +36,12 @@ from lrjax.schedules import (
 )
 
 __all__ = [
+    "Halving",
+    "Plan",
     "Problem",
     "RangeTest",
     "Suggestion",
+    "Sweep",
     "adamw",
     "clip_gradients",
     "constant",
@@ -47,6 +56,7 @@ __all__ = [
     "inverse_sqrt",
     "join",
     "lion",
+    "merge",
     "minibatches",
     "one_cycle",
     "one_cycle_momentum",
@@ -57,6 +67,8 @@ __all__ = [
     "schedules",
     "sgd",
     "suggest",
+    "sweep",
+    "training",
     "typing",
     "warmup_cosine",
     "warmup_linear",

@@ -1388,8 +1388,9 @@ def test_table_is_large_enough():
         lambda **changes: call(batches=iter([BATCH] * 6), steps=6, **changes),
         lambda **changes: call(learning_rates=[0.1, 0.2, 0.3], validation=BATCH, **changes),
         lambda **changes: sweep_call(plan=Plan(2), **changes),
+        lambda **changes: sweep_call(hyperparams={"k": np.ones(9, np.float32)}, plan=Plan(3), **changes),
     ],
-    ids=["stacked", "stream", "validation", "sweep"],
+    ids=["stacked", "stream", "validation", "two lanes", "nine lanes"],
 )
 def test_a_budget_too_small_names_one_that_is_enough(make):
     with pytest.raises(ValueError, match=re.escape("(memory_budget=...)` must be enough for")) as caught:
@@ -1397,6 +1398,7 @@ def test_a_budget_too_small_names_one_that_is_enough(make):
     lanes, needed, got = re.search(r"the (.*) of a call, some ([\d,]+) bytes, got (\d+)$", str(caught.value)).groups()
     assert (lanes, got) == ("lane", "80")
     needed = int(needed.replace(",", ""))
-    assert make(memory_budget=needed)().steps_done
+    for more in np.arange(1, 3.5, 0.25):  # and from there on, however the lanes then fit
+        assert make(memory_budget=int(more * needed))().steps_done
     with pytest.raises(ValueError, match="memory_budget"):
         make(memory_budget=needed // 2)()

@@ -93,9 +93,12 @@ def test_all_is_sorted_and_true(name: str):
 
 def test_the_public_names():
     assert lrjax.__all__ == [
+        "Halving",
+        "Plan",
         "Problem",
         "RangeTest",
         "Suggestion",
+        "Sweep",
         "adamw",
         "clip_gradients",
         "constant",
@@ -110,6 +113,7 @@ def test_the_public_names():
         "inverse_sqrt",
         "join",
         "lion",
+        "merge",
         "minibatches",
         "one_cycle",
         "one_cycle_momentum",
@@ -120,6 +124,8 @@ def test_the_public_names():
         "schedules",
         "sgd",
         "suggest",
+        "sweep",
+        "training",
         "typing",
         "warmup_cosine",
         "warmup_linear",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import optax
 import pytest
 from jax.experimental import io_callback
 
-from lrjax.finder import Halving, Hyperparams, Plan, fitting, range_test, sweep, training
+from lrjax.finder import Halving, Hyperparams, Plan, engine, fitting, range_test, sweep, training
 
 KEY = jax.random.key(3)
 GENERATOR = np.random.default_rng(1)
@@ -282,15 +283,45 @@ def test_a_step_that_calls_back():
         assert sorted(seen) == [(lane, number) for lane in range(3) for number in range(4)]
 
 
+def test_an_error_in_a_callback_ends_the_sweep_with_its_text():
+    def read(number):
+        if number == 3:
+            raise RuntimeError("sensor unplugged")
+        return np.float32(number)
+
+    def step(carry, _):
+        return (carry[0], carry[1] + 1), {"loss": io_callback(read, jax.ShapeDtypeStruct((), np.float32), carry[1])}
+
+    result = sweep(lambda h, _: (h, jnp.int32(0)), step, np.ones(2), None, steps=20, plan=Plan(2, steps=2))
+    assert result.note == "The step failed after 2 of 20 steps: RuntimeError: sensor unplugged."
+    np.testing.assert_array_equal(result.metrics["loss"], [[0, 1], [0, 1]])
+
+
 def test_metrics_may_come_in_any_order():
     """An OrderedDict is a pytree whose leaves are not sorted."""
-    from collections import OrderedDict
 
     def step(carry, _):
         return carry, OrderedDict([("z", carry), ("loss", 2 * carry), ("a", 3.0)])
 
     result = sweep(lambda h, _: h, step, np.float32([1, 2]), None, steps=2)
     assert {name: values[1, 1] for name, values in result.metrics.items()} == {"z": 2, "loss": 4, "a": 3}
+
+
+def test_python_numbers_are_arrays():
+    def step(carry, _):
+        total, number, flag = carry
+        return (total + 0.5, number + 1, True), {"loss": total, "number": number, "flag": flag, "one": 1}
+
+    result = sweep(
+        lambda h, _: (h, 0, False), step, np.float32([1, 2]), None, steps=3, evaluate=lambda *_: 1.5, validation=0
+    )
+    np.testing.assert_array_equal(result.metrics["loss"], [[1, 1.5, 2], [2, 2.5, 3]])
+    assert {name: (v.dtype.name, v[0].tolist()) for name, v in result.metrics.items() if name != "loss"} == {
+        "number": ("int32", [0, 1, 2]),
+        "flag": ("bool", [False, True, True]),
+        "one": ("int32", [1, 1, 1]),
+    }
+    np.testing.assert_array_equal(result.validation_losses, np.full((2, 4), 1.5))
 
 
 # training(...) as a part of other loops
@@ -362,39 +393,47 @@ def test_training_from_parameters_that_a_lane_makes():
 # lanes that are lost and dropped: each follows curves that were drawn beforehand
 
 
-def follow(losses, readings, seen=lambda: None, **options):
+def follow_init(hyperparams, rng):
+    return {"losses": hyperparams[0], "readings": hyperparams[1], "number": jnp.int32(0)}
+
+
+def follow_step(carry, batch):
+    loss, number = carry["losses"][carry["number"]], carry["number"]
+    return carry | {"number": number + 1}, {"loss": loss, "number": number, "pair": jnp.stack([loss, number + 0.5])}
+
+
+def follow_reading(carry, factor):
+    return factor * carry["readings"][carry["number"]]
+
+
+def follow(losses, readings, **options):
     """A sweep whose lanes have these losses ``[K, S]``, and are evaluated to these readings ``[K, S + 1]``."""
-
-    def step(carry, _):
-        seen()
-        losses, readings, number = carry
-        metrics = {"loss": losses[number], "number": number, "pair": jnp.stack([losses[number], number + 0.5])}
-        return (losses, readings, number + 1), metrics
-
     if readings is not None:
-        options |= {"evaluate": lambda carry, one: one * carry[1][carry[2]], "validation": np.float32(1)}
-    lanes = (np.float32(losses), np.float32(losses if readings is None else readings))
-    return sweep(lambda h, _: (*h, jnp.int32(0)), step, lanes, None, steps=losses.shape[1], **options)
+        options |= {"evaluate": follow_reading, "validation": np.float32(1)}
+    lanes = (losses, losses if readings is None else readings)
+    return sweep(follow_init, follow_step, lanes, None, steps=losses.shape[1], **options)
 
 
-def curves(seed, lanes, steps, lost=0.0):
-    """Random losses and readings, a part of the lanes with one number that is not finite in one of them."""
+def curves(seed, lanes, steps, lost=0.0, at=()):
+    """Random losses and readings; a part of the lanes is lost in one of them, readings ``at`` these steps likelier."""
     generator = np.random.default_rng(seed)
     losses = generator.normal(size=(lanes, steps)).astype(np.float32)
     readings = generator.normal(size=(lanes, steps + 1)).astype(np.float32)
     for lane in np.flatnonzero(generator.random(lanes) < lost):
-        part = (losses, readings)[generator.integers(2)]
-        part[lane, generator.integers(part.shape[1])] = generator.choice([np.nan, np.inf, -np.inf])
+        part, place = (losses, readings)[generator.integers(2)], generator.integers(steps)
+        if part is readings and len(at):
+            place = generator.choice(at)
+        part[lane, place] = generator.choice([np.nan, np.inf, -np.inf])
     return losses, readings
 
 
-def by_hand(losses, readings, at, keep, units):
-    """Where each lane is lost and where it is dropped, update by update."""
+def by_hand(losses, readings, at, keep, units, end):
+    """Where each lane is lost and where it is dropped, update by update, of which ``end`` are done."""
     lanes, steps = losses.shape
     lost_at, dropped_at, left = np.full(lanes, -1), np.full(lanes, -1), sorted(set(units))
     fraction, rungs = (keep.fraction, keep.rungs) if isinstance(keep, Halving) else (0.5, 0)
     places = {round(steps * fraction**power) for power in range(1, rungs + 1)} - {0, steps}
-    for done in range(steps + 1):
+    for done in range(end + 1):
         going = (lost_at < 0) & (dropped_at < 0)
         if done in at:
             lost_at[going & ~np.isfinite(readings[:, done])] = done
@@ -410,40 +449,242 @@ def by_hand(losses, readings, at, keep, units):
             dropped_at[going & ~np.isin(units, left)] = done
             going = (lost_at < 0) & (dropped_at < 0)
             left = [unit for unit in left if going[units == unit].any()]
-        if done < steps:
+        if done < end:
             lost_at[going & ~np.isfinite(losses[:, done])] = done
     return lost_at, dropped_at
 
 
-@pytest.mark.parametrize("keep", ["all", "finite", Halving(0.5, 3), Halving(0.7, 4), Halving(0.2, 9)], ids=str)
+KEEPS = ["all", "finite", Halving(0.5, 3), Halving(0.7, 4), Halving(0.2, 9)]
+
+
+@pytest.mark.parametrize("keep", KEEPS, ids=str)
 @pytest.mark.parametrize("evaluated", [False, True])
 @pytest.mark.parametrize(
-    ("plan", "budget"), [("auto", None), (Plan(3, steps=2), None), (Plan(2, steps=9), 9000)], ids=str
+    ("plan", "budget", "compiling"),
+    [("auto", None, 0.0), (Plan(3, steps=2), None, 1.0), (Plan(2, steps=9), 9000, 0.0)],
+    ids=["smaller groups", "as they are", "waves"],
 )
-def test_lanes_are_lost_and_dropped_as_by_hand(keep, evaluated, plan, budget, monkeypatch):
-    waves = []
-    fit = fitting._fitted
-    monkeypatch.setattr(fitting, "_fitted", lambda *args: waves.append(fit(*args).wave) or fit(*args))
-    for seed in range(6):
-        losses, readings = curves(seed, lanes=9, steps=20, lost=(0.0, 0.3, 0.8)[seed % 3])
-        at = [0, 7, 10, 20] if evaluated else []
-        options = {"validation_steps": at} if evaluated else {}
-        result = follow(losses, readings if evaluated else None, keep=keep, plan=plan, memory_budget=budget, **options)
-        at = sorted({*at, *(keep.at(20) if evaluated and isinstance(keep, Halving) else [])})
-        lost_at, dropped_at = by_hand(losses, readings if evaluated else None, at, keep, np.arange(9))
-        status = np.where(lost_at >= 0, "diverged", np.where(dropped_at >= 0, "dropped", "finite"))
-        np.testing.assert_array_equal(result.status, status)
+def test_lanes_are_lost_and_dropped_as_by_hand(keep, evaluated, plan, budget, compiling, monkeypatch):
+    monkeypatch.setattr(engine, "COMPILE_SECONDS", compiling)  # where it takes none, a smaller group always pays
+    fits, fitted = [], fitting._fitted
+    monkeypatch.setattr(fitting, "_fitted", lambda *args: fits.append(fitted(*args)) or fits[-1])
+    rungs = keep.at(40) if isinstance(keep, Halving) else []
+    for seed in range(12):
+        losses, readings = curves(seed, lanes=9, steps=40, lost=(0.0, 0.3, 0.8)[seed % 3], at=[0, 40, *rungs])
+        readings = readings if evaluated else None
+        options = {"validation_steps": [0, 14, 20, 40]} if evaluated else {}
+        result = follow(losses, readings, keep=keep, plan=plan, memory_budget=budget, **options)
+        at = sorted({0, 14, 20, 40, *rungs}) if evaluated else []
+        lost_at, dropped_at = by_hand(losses, readings, at, keep, np.arange(9), 40)
         gone = np.maximum(lost_at, dropped_at)
         np.testing.assert_array_equal(result.lost_at, gone)
-        over = (gone[:, None] >= 0) & (np.arange(20) >= gone[:, None])
+        status = np.where(lost_at >= 0, "diverged", np.where(dropped_at >= 0, "dropped", "finite"))
+        np.testing.assert_array_equal(result.status, status)
+        over = (gone[:, None] >= 0) & (np.arange(40) >= gone[:, None])
         np.testing.assert_array_equal(result.metrics["loss"], np.where(over, np.nan, losses))
-        np.testing.assert_array_equal(result.metrics["number"], np.where(over, 0, np.arange(20)))
-        pairs = np.stack([losses, np.tile(np.arange(20) + 0.5, (9, 1))], axis=-1)
+        np.testing.assert_array_equal(result.metrics["number"], np.where(over, 0, np.arange(40)))
+        pairs = np.stack([losses, np.tile(np.arange(40) + 0.5, (9, 1))], axis=-1)
         np.testing.assert_array_equal(result.metrics["pair"], np.where(over[..., None], np.nan, pairs))
         np.testing.assert_array_equal(result.validation_steps, at)
-        unread = ((lost_at[:, None] >= 0) & (at >= lost_at[:, None])) | (
-            (dropped_at[:, None] >= 0) & (at > dropped_at[:, None])
+        if evaluated:
+            unread = (gone[:, None] >= 0) & (at > gone[:, None] - (lost_at[:, None] >= 0))
+            np.testing.assert_array_equal(result.validation_losses, np.where(unread, np.nan, readings[:, at]))
+    assert {fit.wave < 9 for fit in fits} == {budget is not None}
+
+
+@pytest.mark.parametrize("budget", [None, 9000], ids=["one wave", "waves"])
+@pytest.mark.parametrize("keep", ["finite", Halving(0.5, 3)], ids=str)
+def test_batches_that_end_early_end_every_wave_there(keep, budget):
+    rungs = keep.at(20) if isinstance(keep, Halving) else []
+    for end in (1, 2, 3, 5, 7, 9, 10, 11, 19, 20):
+        losses, readings = curves(end, lanes=9, steps=20, lost=0.4, at=[0, 7, *rungs])
+        losses[4], readings[4] = 0, 0  # never lost: a sweep whose lanes are all gone pulls no further batches
+        result = sweep(
+            follow_init,
+            follow_step,
+            (losses, readings),
+            (np.float32(number) for number in range(end)),
+            steps=20,
+            evaluate=follow_reading,
+            validation=np.float32(1),
+            validation_steps=[0, 7, 20],
+            keep=keep,
+            plan=Plan(4, steps=6),
+            memory_budget=budget,
         )
+        at = sorted({step for step in {0, 7, 20, *rungs} if step <= end} | {end})
+        lost_at, dropped_at = by_hand(losses, readings, at, keep, np.arange(9), end)
+        assert result.steps_done == end
+        assert result.note.startswith(f"The batches ended after {end} of 20 steps: ") or end == 20
+        gone = np.maximum(lost_at, dropped_at)
+        np.testing.assert_array_equal(result.lost_at, gone)
+        over = (gone[:, None] >= 0) & (np.arange(end) >= gone[:, None])
+        np.testing.assert_array_equal(result.metrics["loss"], np.where(over, np.nan, losses[:, :end]))
+        np.testing.assert_array_equal(result.validation_steps, at)
+        unread = (gone[:, None] >= 0) & (at > gone[:, None] - (lost_at[:, None] >= 0))
         np.testing.assert_array_equal(result.validation_losses, np.where(unread, np.nan, readings[:, at]))
-    if budget:
-        assert 0 < max(waves) < 9
+
+
+def range_loss(params, batch):
+    """``batch[rate, seed, step]``, with the rate known from the first update on."""
+    rate, seed, step = (params[name].astype(int) for name in ("rate", "seed", "step"))
+    return batch[rate, seed, step]
+
+
+def range_init(key):
+    return {"rate": jnp.zeros(()), "seed": jax.random.key_data(key)[1].astype(jnp.float32), "step": jnp.zeros(())}
+
+
+def range_optimizer(rate):
+    def update(updates, state, params):
+        return {"rate": rate - 1 - params["rate"], "seed": jnp.zeros(()), "step": jnp.ones(())}, state
+
+    return optax.GradientTransformation(lambda _: optax.EmptyState(), update)
+
+
+@pytest.mark.parametrize("keep", [Halving(0.5, 3), Halving(0.7, 4)], ids=str)
+def test_the_seeds_of_a_rate_are_kept_or_dropped_together(keep):
+    """By the mean of all of them: a rate with a seed that is lost comes last at every rung."""
+    for seed in range(12):
+        losses, _ = curves(seed, lanes=14, steps=40, lost=(0.0, 0.3, 0.6, 0.9)[seed % 4])
+        losses[:, 0] = 0.5
+        table = losses.reshape(7, 2, 40)
+        result = range_test(
+            range_loss, range_init, [table], range_optimizer, np.arange(1, 8), steps=40, seeds=2, keep=keep
+        )
+        lost_at, dropped_at = by_hand(losses, None, [], keep, np.repeat(np.arange(7), 2), 40)
+        np.testing.assert_array_equal(result.lost_at.ravel(), np.maximum(lost_at, dropped_at))
+        np.testing.assert_array_equal(result.status.ravel() == "dropped", (dropped_at >= 0) & (lost_at < 0))
+
+
+@pytest.mark.parametrize("budget", [None, 1500], ids=["one wave", "waves"])
+def test_steps_after_a_rung_are_only_those_of_the_lanes_kept(budget, monkeypatch):
+    """Lanes in groups that are gone do not run on."""
+    seen, waves, waves_of = [], [], engine.Engine._waves
+    monkeypatch.setattr(engine.Engine, "_waves", lambda self: waves.append(waves_of(self)) or waves[-1])
+
+    def step(carry, _):
+        jax.debug.callback(lambda lane: seen.append(int(lane)), carry["lane"])
+        return carry, {"loss": carry["lane"] + 0.0}
+
+    lanes = np.int32([3, 1, 0, 2, 4, 7, 6, 5])
+    plan = Plan(1, steps=16)
+    result = sweep(
+        lambda lane, _: {"lane": lane},
+        step,
+        lanes,
+        None,
+        steps=16,
+        keep=Halving(0.5, 3),
+        plan=plan,
+        memory_budget=budget,
+    )
+    jax.effects_barrier()
+    assert [len(parts) > 1 for parts in waves] == [budget is not None] * 2 + [False] * 2
+    assert result.lost_at[np.argsort(lanes)].tolist() == [-1, 8, 4, 4, 2, 2, 2, 2]
+    assert [seen.count(lane) for lane in range(8)] == [16, 8, 4, 4, 2, 2, 2, 2]
+
+
+@pytest.mark.parametrize(("keep", "calls"), [("finite", [20, 20, 6, 20]), ("all", [20, 20, 20, 20])])
+def test_lanes_that_are_lost_stop_at_the_next_tenth(keep, calls):
+    seen = []
+
+    def step(carry, _):
+        lane, number = carry
+        jax.debug.callback(lambda lane: seen.append(int(lane)), lane)
+        return (lane, number + 1), {"loss": jnp.where((lane == 2) & (number == 5), jnp.nan, 1.0)}
+
+    result = sweep(
+        lambda lane, _: (lane, jnp.int32(0)), step, np.arange(4), None, steps=20, keep=keep, plan=Plan(1, steps=20)
+    )
+    jax.effects_barrier()
+    assert result.lost_at.tolist() == [-1, -1, 5, -1]
+    assert [seen.count(lane) for lane in range(4)] == calls
+
+
+# the rest
+
+
+def test_functions_are_traced_once_however_many_groups_there_are():
+    traces = []
+
+    def init(hyperparams, rng):
+        traces.append("init")
+        return hyperparams
+
+    def step(carry, batch):
+        traces.append("step")
+        return 0.5 * carry, {"loss": carry}
+
+    for plan in (Plan(2, steps=3), Plan(1, steps=2), Plan(2, steps=3)):
+        sweep(init, step, np.float32([1, 2, 3, 4, 5]), None, steps=7, plan=plan)
+    assert traces == ["init", "step"]
+
+
+def test_a_generator_is_pulled_once_however_many_waves_there_are():
+    pulled = []
+
+    def batches():
+        for number in range(100):
+            pulled.append(number)
+            yield np.float32([number, 2 * number])
+
+    def step(carry, batch):
+        return carry + batch.sum(), {"loss": carry}
+
+    whole = sweep(lambda h, _: h, step, np.arange(40.0), batches(), steps=90, plan=Plan(4, steps=16))
+    assert pulled == list(range(90))
+    parts = sweep(
+        lambda h, _: h, step, np.arange(40.0), batches(), steps=90, plan=Plan(4, steps=16), memory_budget=7000
+    )
+    assert pulled[90:] == list(range(90))
+    np.testing.assert_array_equal(parts.metrics["loss"], whole.metrics["loss"])
+    expected = np.arange(40)[:, None] + 3 * np.cumsum([0, *range(89)])
+    np.testing.assert_array_equal(whole.metrics["loss"], expected)
+
+
+def test_callers_arrays_stay_as_they_were():
+    lanes = {"start": jnp.asarray(GRID["start"]), "optimizer": (jnp.asarray(RATES), jnp.asarray(DECAYS))}
+    rng, batches = {"noise": jnp.ones(3)}, (jnp.asarray(X), jnp.asarray(Y))
+    first, second = (sweep(decayed_init, decayed_step, lanes, batches, rng=rng) for _ in range(2))
+    np.testing.assert_array_equal(first.metrics["loss"], second.metrics["loss"])
+    for before, after in zip(jax.tree.leaves(GRID), jax.tree.leaves({"start": 0} | lanes), strict=True):
+        np.testing.assert_array_equal(before, after)
+    np.testing.assert_array_equal(batches[0], X)
+    np.testing.assert_array_equal(rng["noise"], 1)
+
+
+def test_debug_nans_is_off_in_the_lanes():
+    losses, readings = np.ones((2, 6), np.float32), np.ones((2, 7), np.float32)
+    losses[0, 3] = readings[1, 5] = np.nan
+    with jax.debug_nans(True):
+        result = follow(losses, readings, validation_steps=[0, 5])
+    assert result.lost_at.tolist() == [3, 5]
+
+
+def test_x64_runs_in_float64(x64):
+    lanes = {"optimizer": (np.array([0.1, 0.3]), np.array([0.2, 0.1])), "start": np.ones((2, 2))}
+    result = sweep(decayed_init, decayed_step, lanes, (X.astype(float), Y.astype(float)))
+    assert result.metrics["loss"].dtype == np.float64
+    for lane, (rate, decay) in enumerate(zip([0.1, 0.3], [0.2, 0.1], strict=True)):
+        w = np.ones(2)
+        for number in range(STEPS):
+            expected = ((X[number].astype(float) @ w - Y[number]) ** 2).mean()
+            np.testing.assert_allclose(result.metrics["loss"][lane, number], expected, rtol=1e-12)
+            w = (1 - decay) * w - rate * gradient(w, number)
+
+
+def test_a_sweep_prints_its_best_lane_and_remedies():
+    lanes = {"end": np.float32([np.nan, 2.5, 1.5]), "is_odd": np.array([False, True, True]), "w": np.ones((3, 2))}
+    result = sweep(lambda h, _: h, lambda c, _: (c, {"cost": c["end"]}), lanes, None, steps=3, plan=Plan(3, steps=2))
+    assert repr(result) == "Sweep(3 lanes, 3 steps, metrics cost)"
+    lines = str(result).splitlines()
+    assert lines[0] == repr(result)
+    assert lines[1] == "lowest last cost: 1.5 in lane 2, {end: 1.5, is_odd: 1, w: ...}"
+    assert lines[2].startswith("1 diverged: not finite any more: lower the rate")
+    assert lines[3] == "plan: 3 lanes a call, 2 steps a call"
+    assert len(lines) == 4
+    halved = follow(np.float32(np.arange(4)[:, None] * np.ones(8)), None, keep=Halving(0.5, 1))
+    assert any(line.startswith("2 dropped: in the worse part at a rung") for line in str(halved).splitlines())
+    lost = follow(np.full((2, 3), np.nan, np.float32), None)
+    assert str(lost).splitlines()[1].startswith("2 diverged")

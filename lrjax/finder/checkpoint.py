@@ -6,9 +6,12 @@ import hashlib
 import json
 import os
 import time
+import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -26,7 +29,7 @@ SHARE = 0.1
 MAIN = "arrays"
 """The part of a checkpoint that is in memory as a whole."""
 
-_MANIFEST = "manifest"
+_MANIFEST, _INDEX = "manifest", "index.json"
 
 
 class Checkpoint:
@@ -73,23 +76,17 @@ class Checkpoint:
         """The manifest of the last save, and its parts one after another; None where there is none."""
         if not self._steps:
             return None
-        manifest = self._restored(_MANIFEST, self._orbax.args.JsonRestore())
+        manifest, _ = self._restored(_MANIFEST)
         if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
             self._refuse("one that something else has written")
+        return manifest, ((name, self._restored(name)[1]) for name in manifest["parts"])
 
-        def parts() -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-            for name, empty in manifest["parts"].items():
-                arrays = {key: np.zeros(shape, np.dtype(dtype)) for key, shape, dtype in empty}
-                yield name, arrays | self._restored(name, self._orbax.args.StandardRestore())
-
-        return manifest, parts()
-
-    def _restored(self, name: str, how: Any) -> Any:
+    def _restored(self, name: str) -> tuple[Any, dict[str, np.ndarray]]:
         """One part of the last save."""
         step = self._steps[-1]
         try:
-            return self._opened().restore(step, args=self._orbax.args.Composite(**{name: how}))[name]
-        except Exception as error:  # noqa: BLE001 (orbax and what it reads through raise of many kinds)
+            return self._opened().restore(step, args=self._orbax.args.Composite(**{name: _item()()}))[name]  # type: ignore[no-any-return]
+        except Exception as error:  # noqa: BLE001 (what orbax reads through raises of many kinds)
             text = str(error).strip().splitlines() or [""]
             self._refuse(f"one whose state {step} is damaged ({type(error).__name__}: {text[0][:200]})")
 
@@ -100,7 +97,7 @@ class Checkpoint:
                 values = f": {saved.get(name)} there, {fields.get(name)} here" if name in _READABLE else ""
                 self._refuse(f"one with other {name}{values}")
 
-    def refuse_field(self, name: str, detail: str) -> None:
+    def refuse_field(self, name: str, detail: str) -> NoReturn:
         """Refuse a checkpoint for a field that was found to differ."""
         self._refuse(f"one with other {name}: {detail}")
 
@@ -111,19 +108,11 @@ class Checkpoint:
     def save(self, manifest: dict[str, Any], parts: dict[str, dict[str, np.ndarray]]) -> None:
         """Write the state beside the one before, which goes once this is complete."""
         began = time.perf_counter()
-        args = self._orbax.args
-        empty = {  # orbax refuses arrays without entries
-            name: [(key, array.shape, str(array.dtype)) for key, array in arrays.items() if not array.size]
-            for name, arrays in parts.items()
-        }
-        written = json.loads(json.dumps(manifest | {"format": FORMAT, "parts": empty}))
-        saves = {
-            name: args.StandardSave({key: array for key, array in arrays.items() if array.size})
-            for name, arrays in parts.items()
-        }
+        items = {name: _item()(None, arrays) for name, arrays in parts.items()}
+        items[_MANIFEST] = _item()(manifest | {"format": FORMAT, "parts": list(parts)})
         step = self._steps[-1] + 1 if self._steps else 0
         self._path.mkdir(parents=True, exist_ok=True)
-        self._opened().save(step, args=args.Composite(**saves, **{_MANIFEST: args.JsonSave(written)}))
+        self._opened().save(step, args=self._orbax.args.Composite(**items))
         self._steps.append(step)
         self._last_end = time.perf_counter()
         self._last_seconds = self._last_end - began
@@ -144,7 +133,7 @@ class Checkpoint:
         is_old = entry.name.isdigit() and int(entry.name) <= max(self._steps, default=-1)
         return entry.is_dir() and (is_old or ".orbax-checkpoint-tmp" in entry.name)
 
-    def _refuse(self, got: str) -> None:
+    def _refuse(self, got: str) -> NoReturn:
         """The ValueError for a folder that cannot be gone on with; it is left as it is."""
         _checks.refuse(
             self._call,
@@ -157,6 +146,56 @@ class Checkpoint:
 def _is_finished(entry: Path) -> bool:
     """Whether a folder holds a whole state."""
     return entry.name.isdigit() and (entry / _MANIFEST).is_dir()
+
+
+@cache
+def _item() -> Any:
+    """What orbax calls the arguments of an item of a checkpoint: a JSON value and arrays by name.
+
+    Orbax's own items of host arrays are written by the first of several processes only.
+    """
+    import orbax.checkpoint as orbax
+
+    class Handler(orbax.CheckpointHandler):  # type: ignore[misc]
+        """Writes and reads the item in every process."""
+
+        def save(self, directory: Any, args: Any) -> None:
+            _write(Path(directory), args.value, args.arrays or {})
+
+        def restore(self, directory: Any, args: Any) -> tuple[Any, dict[str, np.ndarray]]:  # noqa: ARG002
+            return _read(Path(directory))
+
+    @orbax.args.register_with_handler(Handler, for_save=True, for_restore=True)
+    @dataclass
+    class Item(orbax.args.CheckpointArgs):  # type: ignore[misc]
+        """What to save; nothing where something is restored."""
+
+        value: Any = None
+        arrays: dict[str, np.ndarray] | None = None
+
+    return Item
+
+
+def _write(folder: Path, value: Any, arrays: dict[str, np.ndarray]) -> None:
+    """The arrays as they lie in memory, a file each, and an index of their names, dtypes, shapes and checksums."""
+    index = []
+    for place, (name, array) in enumerate(arrays.items()):
+        numbers = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        numbers.tofile(folder / f"{place}")
+        index.append([name, str(array.dtype), array.shape, zlib.crc32(numbers.data)])
+    (folder / _INDEX).write_text(json.dumps({"value": value, "arrays": index}))
+
+
+def _read(folder: Path) -> tuple[Any, dict[str, np.ndarray]]:
+    """What ``_write`` wrote."""
+    index = json.loads((folder / _INDEX).read_text())
+    arrays = {}
+    for place, (name, dtype, shape, checksum) in enumerate(index["arrays"]):
+        numbers = np.fromfile(folder / f"{place}", np.uint8)
+        if zlib.crc32(numbers.data) != checksum:
+            raise ValueError(f"{name} is not what was written")
+        arrays[name] = numbers.view(np.dtype(dtype)).reshape(shape)
+    return index["value"], arrays
 
 
 _READABLE = {"steps", "keep", "plan", "versions", "platform", "memory_budget"}

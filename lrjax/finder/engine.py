@@ -101,8 +101,8 @@ class Engine:
     def run(self) -> Outcome:
         """Phase by phase, wave by wave."""
         request, state = self.request, self.state
-        self._catch_up()
-        while state.phase < len(self.stops):
+        is_over = self._catch_up()
+        while not is_over and state.phase < len(self.stops):
             stop = self.stops[state.phase]
             is_last = stop == request.steps
             waves = self._waves()
@@ -174,8 +174,11 @@ class Engine:
                 if state.done == 0:
                     raise
                 self.state.groups = []
-                text = str(error).strip().splitlines()[0]
-                self._end(Ended("device failed", f"{text} (where its memory ran out, lower memory_budget)"))
+                lines = str(error).strip().splitlines()
+                if "callback" in lines[0]:  # Python within the step, whose error comes last
+                    self._end(Ended("step failed", lines[-1]))
+                else:
+                    self._end(Ended("device failed", f"{lines[0]} (where its memory ran out, lower memory_budget)"))
                 continue
             state.done += chunk.steps
             self.request.watch(self.state.history, state.done, (state.wave + state.done / self.request.steps) / waves)
@@ -263,8 +266,9 @@ class Engine:
         request = self.request
         assert isinstance(request.keep, Halving)
         scores = self.state.history.scores(done, by_reading=bool(request.readings.steps))
+        scores[np.isin(np.arange(len(scores)), self.state.lanes, invert=True)] = np.inf  # gone before the phase began
         self.state.scores.append(scores)
-        self.state.history.dropped_at[self.state.history.alive & ~self._kept(scores, done)] = done
+        self.state.history.dropped_at[self.state.history.alive & ~self._kept(scores)] = done
         self.state.arrived, self.state.departed = self.state.departed, []
         self.state.lanes = np.flatnonzero(self.state.history.alive)
         if self.state.groups is not None:
@@ -273,19 +277,16 @@ class Engine:
             )
             self.state.arrived = []
 
-    def _kept(self, scores: np.ndarray, done: int) -> np.ndarray:
-        """Which of this process's lanes are among the better units of all processes' after ``done`` updates."""
+    def _kept(self, scores: np.ndarray) -> np.ndarray:
+        """Which of this process's lanes are among the better units of all processes'.
+
+        A unit is compared while any of its lanes goes on, and one with a lane that is lost comes last.
+        """
         request = self.request
         assert isinstance(request.keep, Halving)
         everyone = request.processes.joined(scores)
-        before = max([0, *(stop for stop in self.stops if stop < done)])
-        history = self.state.history
-        compared = ((history.dropped_at >= 0) & (history.dropped_at < done)) | (
-            (history.lost_at >= 0) & (history.lost_at < before)
-        )
-        still = ~request.processes.joined(compared)
-        units = np.unique(request.units[still])
-        means = np.array([everyone[still & (request.units == unit)].mean() for unit in units])
+        units = np.unique(request.units[everyone != np.inf])
+        means = np.array([everyone[request.units == unit].mean() for unit in units])
         kept = units[request.keep.kept(means)]
         return np.isin(request.units[request.processes.lanes], kept)
 
@@ -323,15 +324,22 @@ class Engine:
             return False
         if self.limit > limits.min():
             self.limit, self.ended = int(limits.min()), Ended("test ended", "another process stopped there")
+            self.state.history.forget_after(self.limit)
         return True
 
-    def _catch_up(self) -> None:
-        """After a restart, meet processes again that were saved before a rung that this one has passed."""
+    def _catch_up(self) -> bool:
+        """After a restart, meet processes again that were saved before a rung that this one has passed.
+
+        Returns:
+            Whether one of them ended before such a rung.
+        """
         earliest = int(self.request.processes.gathered(np.int64(self.state.phase)).min())
         for phase in range(earliest, self.state.phase):
-            self._anyone_ended(self.stops[phase])
+            if self._anyone_ended(self.stops[phase]):
+                return True
             if phase < len(self.state.scores):
-                self._kept(self.state.scores[phase], self.stops[phase])
+                self._kept(self.state.scores[phase])
+        return False
 
     def _save(self, *, force: bool) -> None:
         """Save, if saving is asked for and due."""

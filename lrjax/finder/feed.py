@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
+import os
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -46,7 +47,11 @@ class Spill:
         if self._folder is None:
             self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="lrjax")))
         self._files += 1
-        return np.memmap(self._folder / f"{self._files}", dtype, "w+", shape=shape)
+        path = self._folder / f"{self._files}"
+        mapped = np.memmap(path, dtype, "w+", shape=shape)
+        if os.name == "posix":  # the file is gone with the array, however the process ends
+            path.unlink()
+        return mapped
 
     def _on_disk(self, leaf: np.ndarray) -> np.ndarray:
         """The array in a file."""
@@ -81,7 +86,7 @@ class Feed:
         self._whole, self._keep = whole, keep
         for start, chunk in self._ahead.items():
             if isinstance(chunk, Chunk):
-                self._ahead[start] = self._sent(chunk)
+                self._ahead[start] = self._sent(self._remembered(start, chunk))
 
     def close(self) -> None:
         """Remove what was kept on disk."""
@@ -138,6 +143,10 @@ class Feed:
             self._end = (start, end)
             raise
         self._hash(chunk, start + chunk.steps)
+        return self._remembered(start, chunk)
+
+    def _remembered(self, start: int, chunk: Chunk) -> Chunk:
+        """The chunk, kept for further waves where there are some."""
         if self._keep is not None:
             batches = chunk.batches if self._is_whole else self._keep.put(chunk.batches)
             self._kept[start] = chunk._replace(batches=batches)

@@ -94,12 +94,12 @@ def _fitted(request: Request, plan: Plan, lanes: int) -> Fit:
         state = segments.state(size)
         first = segments.advance(state, chunk, plan.steps)
         fixed_here = fixed + plan.threads * first.temporary_bytes
-        if size == used or fixed_here + size // used * per_lane <= budget:
+        groups = max(1, -(-lanes // size))
+        spare = 0 if fixed_here + groups * size // used * per_lane <= budget else budget // BATCH_SHARE
+        room = (budget - fixed_here - spare) // per_lane * used // size * size
+        if size == used or room >= size:
             break
         size = even_size(lanes, size // 2, used)
-    groups = max(1, -(-lanes // size))
-    spare = 0 if fixed_here + groups * size // used * per_lane <= budget else budget // BATCH_SHARE
-    room = (budget - fixed_here - spare) // per_lane * used // size * size
     if room < size:
         # a larger budget has larger chunks of batches, two of them at a time, and may keep more
         shares = memory.HEADROOM * (1 - 2 / CHUNK_SHARE - 1 / BATCH_SHARE)

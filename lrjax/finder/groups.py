@@ -87,8 +87,9 @@ def repacked(
 ) -> list[Group]:
     """The lanes that are alive in as few groups as hold them.
 
-    Groups whose lanes are all alive stay as they are. The others are joined where that saves a group; one group alone
-    shrinks to a bucket's size where ``pays(size, smaller)``. Where nothing is saved, lanes that are gone run on unread.
+    Groups that are full of living lanes stay as they are. The others are joined where that saves a group; one group
+    alone shrinks to a bucket's size where ``pays(size, smaller)``. Where nothing is saved, lanes that are gone run on
+    unread.
 
     Args:
         groups: Of one size.
@@ -98,11 +99,11 @@ def repacked(
         pays: Whether compiling for the smaller size is worth it.
     """
     left = [int(alive[group.lanes].sum()) for group in groups]
-    full = [group for group, count in zip(groups, left, strict=True) if count == len(group.lanes)]
-    broken = [group for group, count in zip(groups, left, strict=True) if 0 < count < len(group.lanes)]
-    if not full and not broken:
+    if not any(left):
         return []
     size = groups[0].size
+    full = [group for group, count in zip(groups, left, strict=True) if count == size]
+    broken = [group for group, count in zip(groups, left, strict=True) if 0 < count < size]
     lanes = sum(left)
     if lanes <= size:
         smaller = bucket(lanes, size, multiple)

@@ -77,9 +77,17 @@ class History:
         for name, values in self.metrics.items():
             shape = (*gone.shape, *[1] * (values.ndim - 2))
             metrics[name] = np.where(gone.reshape(shape), _nothing(values.dtype), values[:, :done]).astype(values.dtype)
-        unread = np.full(len(self.lost_at), np.nan, self.metrics[self.metric].dtype)
+        dtype = jax.dtypes.canonicalize_dtype(np.float64)  # the same in a process without lanes
+        unread = np.full(len(self.lost_at), np.nan, dtype)
         readings = np.stack([self.readings.get(step, unread) for step in at], axis=1) if at else unread[:, None][:, :0]
-        return metrics, np.where(_later(self.lost_at, at), np.nan, readings).astype(readings.dtype)
+        return metrics, np.where(_later(self.lost_at, at), np.nan, readings).astype(dtype)
+
+    def forget_after(self, done: int) -> None:
+        """Lanes that were lost or dropped after so many updates no longer are."""
+        read = self.readings.get(done, np.zeros(len(self.lost_at))).astype(np.float64)
+        is_late = (self.lost_at > done) | ((self.lost_at == done) & np.isfinite(read))
+        self.lost_at[is_late] = -1
+        self.dropped_at[self.dropped_at > done] = -1
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All that must be saved, by name."""

@@ -56,9 +56,12 @@ class Processes:
 
 
 def checked_devices(call: str, devices: Any) -> list[jax.Device]:
-    """The devices of ``devices=``: by default all, of all processes."""
+    """The devices of ``devices=``: by default all, of all processes, or JAX's default device where one is set."""
     if devices is None:
-        return list(jax.devices())
+        chosen = jax.config.jax_default_device  # type: ignore[attr-defined]
+        if chosen is None or jax.process_count() > 1:
+            return list(jax.devices())
+        return [chosen if isinstance(chosen, jax.Device) else jax.devices(chosen)[0]]
     if isinstance(devices, str) or not isinstance(devices, Sequence):
         _checks.refuse_type(call, "devices", "a sequence of JAX devices, as jax.devices() gives", devices)
     chosen = list(devices)

@@ -72,7 +72,8 @@ class Program:
 
     def __call__(self, *args: PyTree) -> PyTree:
         """The function's result at ``args``, which have the shapes it was compiled for."""
-        leaves = self.executable(*self.constants, *jax.tree.leaves(args))
+        with jax.debug_nans(new_val=False):  # a lane may be lost, from the start or later
+            leaves = self.executable(*self.constants, *jax.tree.leaves(args))
         return jax.tree.unflatten(jax.tree.structure(self.result), leaves)
 
     @property

@@ -62,8 +62,9 @@ class Sweep:
         last = self.metrics[self.metric][:, -1] if self.steps_done else np.zeros(0)
         if np.isfinite(last).any():
             best = int(np.nanargmin(np.where(np.isfinite(last), last, np.nan)))
-            chosen = jax.tree.map(lambda leaf: leaf[best], self.hyperparams)
-            lines.append(f"lowest last {self.metric}: {last[best]:.4g} in lane {best}, {_checks.shown(chosen)}")
+            chosen = jax.tree.map(lambda leaf: f"{leaf[best]:.4g}" if leaf.ndim == 1 else "...", self.hyperparams)
+            text = _checks.shown(chosen).replace("'", "")
+            lines.append(f"lowest last {self.metric}: {last[best]:.4g} in lane {best}, {text}")
         return "\n".join([*lines, *remedies(self.status), f"plan: {self.plan}", *filter(None, [self.note])])
 
 
