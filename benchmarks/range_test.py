@@ -12,7 +12,7 @@
 - accelerator: 256 lanes against 256 jitted runs one after the other, where there is an accelerator.
 
 Contenders run in turn, each in a process of its own, so that none finds another's threads or memory; every figure is the
-median over the rounds. A plan that is three times slower than another is measured on one group of lanes (marked ~).
+median over the rounds. A plan three times slower than one before it is measured on one group of lanes (marked ~).
 """
 
 from __future__ import annotations

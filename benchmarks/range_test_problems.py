@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -51,7 +52,7 @@ def mlp(*sizes: int) -> Problem:
             x = jax.nn.relu(_apply(layer, x))
         return _cross_entropy(_apply(params[-1], x), labels)
 
-    params = [_dense(rng, fan_in, out) for fan_in, out in zip(sizes[:-1], sizes[1:], strict=True)]
+    params = [_dense(rng, fan_in, out) for fan_in, out in itertools.pairwise(sizes)]
     return Problem(loss_fn, params, _images(rng))
 
 

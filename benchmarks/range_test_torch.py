@@ -1,4 +1,4 @@
-"""The four problems of ``range_test.py`` in PyTorch: the same models, trained rate after rate and under torch.func.vmap.
+"""The four problems of ``range_test.py`` in PyTorch: the same models, rate after rate and under torch.func.vmap.
 
 Run by ``range_test.py`` in a process of its own: ``python range_test_torch.py PROBLEM eager|vmap LANES STEPS ROUNDS``
 prints the seconds of each round as JSON.
@@ -6,6 +6,7 @@ prints the seconds of each round as JSON.
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import time
@@ -60,7 +61,7 @@ def cnn() -> nn.Module:
 
 def mlp(*sizes: int) -> nn.Module:
     layers: list[nn.Module] = []
-    for fan_in, out in zip(sizes[:-1], sizes[1:], strict=True):
+    for fan_in, out in itertools.pairwise(sizes):
         layers += [nn.Linear(fan_in, out), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 

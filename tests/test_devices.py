@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -155,11 +156,14 @@ def started(runs, devices, output, *process):
 
 def ended(processes, outputs):
     """The results of processes that end in time and without an error."""
-    try:
-        codes = [process.wait(SECONDS) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
+    until = time.monotonic() + SECONDS
+    while None in (codes := [process.poll() for process in processes]) and not any(codes):
+        if time.monotonic() > until:
+            break
+        time.sleep(0.05)
+    for process in processes:
+        process.kill()
+        process.wait()
     assert codes == [0] * len(codes), "\n".join(output.with_suffix(".log").read_text() for output in outputs)
     return [pickle.loads(output.read_bytes()) for output in outputs]
 

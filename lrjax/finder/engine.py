@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import jax
@@ -51,18 +52,20 @@ class Outcome(NamedTuple):
 
 def run(request: Request) -> Outcome:
     """Run this process's lanes to the end, or to where the batches or the device give up."""
-    engine = Engine(request)
-    try:
-        return engine.run()
-    finally:
-        engine.close()
+    with ExitStack() as open_until_the_end:
+        return Engine(request, open_until_the_end).run()
 
 
 class Engine:
     """A sweep under way; everything that a later process needs to go on is in its ``state``."""
 
-    def __init__(self, request: Request) -> None:
-        """Choose a plan, or take the one of the checkpoint, and find out how many lanes fit."""
+    def __init__(self, request: Request, stack: ExitStack) -> None:
+        """Choose a plan, or take the one of the checkpoint, and find out how many lanes fit.
+
+        ``stack`` gives up threads, temporary files and the checkpoint when it ends.
+        """
+        if request.checkpoint is not None:
+            stack.callback(request.checkpoint.close)
         self.request = request
         lanes = len(request.processes.lanes)
         history = History(request.lane.metrics, request.metric, lanes, request.steps)
@@ -71,9 +74,11 @@ class Engine:
         self.boundaries = request.boundaries
         self.limit, self.ended = request.steps, Ended("", "")
         self.spill = Spill(0)
+        stack.callback(self.spill.close)
         saved = request.checkpoint.load() if request.checkpoint else None
         plan = request.plan if saved is None else resuming.plan_of(request, saved[0])
         self.feed = Feed(request.source, hashed=request.checkpoint is not None)
+        stack.callback(self.feed.close)
         self.fit = fit(request, self.feed, plan)
         if saved is not None:
             self.fit = self.fit._replace(wave=saved[0]["wave_lanes"])
@@ -84,19 +89,11 @@ class Engine:
         self.shared = jax.device_put(request.shared, self.whole)
         self.reading_batches = [jax.device_put(batch, self.whole) for batch in request.readings.batches]
         self.scalars: dict[int, jax.Array] = {}
-        self.pool = ThreadPoolExecutor(self.plan.threads, thread_name_prefix="lrjax")
+        self.pool = stack.enter_context(ThreadPoolExecutor(self.plan.threads, thread_name_prefix="lrjax"))
         self.fields = resuming.fields_of(request, self.fit) if request.checkpoint else {}
         if saved is not None:
             resuming.restore(self.state, request, self.feed, self.fields, self.spill, *saved)
             self.state.groups = self.state.groups and [Group(g.lanes, self.put(g.state)) for g in self.state.groups]
-
-    def close(self) -> None:
-        """Give up threads and temporary files."""
-        self.pool.shutdown()
-        self.spill.close()
-        self.feed.close()
-        if self.request.checkpoint is not None:
-            self.request.checkpoint.close()
 
     def run(self) -> Outcome:
         """Phase by phase, wave by wave."""
@@ -271,11 +268,6 @@ class Engine:
         self.state.history.dropped_at[self.state.history.alive & ~self._kept(scores)] = done
         self.state.arrived, self.state.departed = self.state.departed, []
         self.state.lanes = np.flatnonzero(self.state.history.alive)
-        if self.state.groups is not None:
-            self.state.groups = repacked(
-                self.state.groups, self.state.history.alive, len(self.used), self.put, self._pays
-            )
-            self.state.arrived = []
 
     def _kept(self, scores: np.ndarray) -> np.ndarray:
         """Which of this process's lanes are among the better units of all processes'.
