@@ -41,13 +41,21 @@ class Size(NamedTuple):
 
     lanes: int
     steps: int
-    rounds: int
+    rounds: dict[str, int]
     torch_lanes: dict[str, int]
     """Rates that eager PyTorch trains; its time is in proportion to them."""
+    grid_steps: dict[str, int]
+    """Steps under each plan of the grid."""
 
 
-FULL = Size(64, 100, 5, {"MLP 32": 64, "MLP 256": 64, "CNN": 32, "transformer": 6})
-SMOKE = Size(4, 6, 1, dict.fromkeys(PROBLEMS, 2))
+FULL = Size(
+    lanes=64,
+    steps=100,
+    rounds={"MLP 32": 5, "MLP 256": 3, "CNN": 2, "transformer": 1},
+    torch_lanes={"MLP 32": 64, "MLP 256": 64, "CNN": 32, "transformer": 6},
+    grid_steps={"MLP 32": 100, "MLP 256": 100, "CNN": 50, "transformer": 10},
+)
+SMOKE = Size(4, 6, *(dict.fromkeys(PROBLEMS, number) for number in (1, 2, 6)))
 
 
 def threads() -> int:
@@ -142,37 +150,68 @@ def job_lanes(problem: str, steps: int, rounds: int, counts: list[int]) -> list[
 
 
 def job_matmul(rounds: int) -> dict[str, float]:
-    """The machine's rate, and the transformer's: operations of its products, and the time of its parts."""
+    """The machine's rate; the operations of the transformer's products, and the seconds that they take alone."""
     import jax
     import jax.numpy as jnp
+    from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
     def rate(m: int) -> float:
         a = jnp.ones((m, m))
         product = jax.jit(lambda a: a @ a)
-        product(a).block_until_ready()
-        began = time.perf_counter()
-        for _ in range(repeats := max(1, 2**32 // (2 * m**3))):
-            result = product(a)
-        result.block_until_ready()
-        return repeats * 2 * m**3 / (time.perf_counter() - began)
+        return 2 * m**3 / seconds_of(lambda: product(a), 2**32 // (2 * m**3))
+
+    def alone(equation: Any) -> float:
+        """One product on every device at the same time, as lanes are run."""
+        numbers = equation.params["dimension_numbers"]
+        mesh = Mesh(np.array(jax.devices()), ("lanes",))
+        place = NamedSharding(mesh, PartitionSpec("lanes"))
+        shapes = [(len(jax.devices()), *operand.aval.shape) for operand in equation.invars]
+        operands = [jax.device_put(np.ones(shape, np.float32), place) for shape in shapes]
+        each = PartitionSpec("lanes")
+        run = jax.shard_map(
+            lambda x, y: jax.lax.dot_general(x[0], y[0], numbers)[None],
+            mesh=mesh,
+            in_specs=(each, each),
+            out_specs=each,
+        )
+        compiled = jax.jit(run).lower(*operands).compile()
+        return seconds_of(lambda: compiled(*operands), 30) / len(jax.devices())
 
     best = max(rate(m) for _ in range(rounds) for m in (512, 1024, 2048))
     loss_fn, params, batches = PROBLEMS["transformer"]()
-    step = jax.make_jaxpr(jax.value_and_grad(loss_fn))(params, batches[0])
-    return {"machine": best, "operations": float(products(step.jaxpr))}
+    products = list(products_of(jax.make_jaxpr(jax.value_and_grad(loss_fn))(params, batches[0]).jaxpr))
+    return {
+        "machine": best,
+        "operations": float(sum(operations for operations, _ in products)),
+        "alone": sum(alone(equation) for _, equation in products),
+    }
 
 
-def products(jaxpr: Any) -> int:
-    """Multiplications and additions of all matrix products."""
-    total = 0
+def seconds_of(call: Any, times: int) -> float:
+    """The best of three means over some calls."""
+    import jax
+
+    jax.block_until_ready(call())
+    means = []
+    for _ in range(3):
+        began = time.perf_counter()
+        for _ in range(max(1, times)):
+            result = call()
+        jax.block_until_ready(result)
+        means.append((time.perf_counter() - began) / max(1, times))
+    return min(means)
+
+
+def products_of(jaxpr: Any) -> Any:
+    """Every matrix product, with its multiplications and additions."""
     for equation in jaxpr.eqns:
         if equation.primitive.name == "dot_general":
             (contracted, _), _ = equation.params["dimension_numbers"]
             shape = equation.invars[0].aval.shape
-            total += 2 * int(np.prod(equation.outvars[0].aval.shape) * np.prod([shape[axis] for axis in contracted]))
+            yield 2 * int(np.prod(equation.outvars[0].aval.shape) * np.prod([shape[i] for i in contracted])), equation
         for inner in equation.params.values():
-            total += products(inner.jaxpr) if hasattr(inner, "jaxpr") else 0
-    return total
+            if hasattr(inner, "jaxpr"):
+                yield from products_of(inner.jaxpr)
 
 
 def job_accelerator(lanes: int, steps: int, rounds: int) -> Any:
@@ -218,11 +257,12 @@ def part_plans(size: Size, problems: list[str]) -> None:
     for problem in problems:
         rows = {}
         for devices in (1, 2):
-            arguments = {"lanes": size.lanes, "steps": size.steps, "rounds": size.rounds, "devices": devices}
+            steps = size.grid_steps[problem]
+            arguments = {"lanes": size.lanes, "steps": steps, "rounds": size.rounds[problem], "devices": devices}
             found, plan = worker("plans", problem=problem, **arguments)
             rows |= {(devices, k, s, unroll): (seconds, slow) for k, s, unroll, seconds, slow in found}
             print(f"{problem}, {devices} device{'s' if devices > 1 else ''}: auto takes {plan}\n")
-        unit = 1e3 / (size.lanes * size.steps)
+        unit = 1e3 / (size.lanes * steps)
         grid = {key: value for key, value in rows.items() if key[1]}
         best = min(grid, key=lambda key: grid[key][0])
         print(
@@ -250,14 +290,13 @@ def part_plans(size: Size, problems: list[str]) -> None:
 
 
 def part_torch(size: Size, problems: list[str]) -> None:
-    print(
-        "| problem | lrjax cold s | warm s | torch eager s | cold ratio (target) | warm ratio (target) | torch.func.vmap s | ratio |"
-    )
+    print("| problem | lrjax cold s | warm s | torch eager s | cold ratio (target) | warm (target) | vmap s | ratio |")
     print("|---|---|---|---|---|---|---|---|")
     for problem in problems:
         autos, eagers = [], []
-        for _ in range(size.rounds):
-            autos.append(worker("auto", problem=problem, lanes=size.lanes, steps=size.steps, rounds=3))
+        for _ in range(size.rounds[problem]):
+            rounds = min(3, size.rounds[problem])
+            autos.append(worker("auto", problem=problem, lanes=size.lanes, steps=size.steps, rounds=rounds))
             few = size.torch_lanes[problem]
             eagers.append(torch_worker(problem, "eager", few, size.steps, 1) * size.lanes / few)
         few_steps = max(3, size.steps // (10 if problem == "transformer" else 1))
@@ -277,16 +316,18 @@ def part_torch(size: Size, problems: list[str]) -> None:
 
 
 def part_matmul(size: Size) -> None:
-    found = worker("matmul", rounds=size.rounds)
-    auto = worker("auto", problem="transformer", lanes=size.lanes, steps=min(size.steps, 30), rounds=1)
-    rate = found["operations"] * size.lanes * min(size.steps, 30) / auto["warm"]
+    found = worker("matmul", rounds=5)
+    lanes = min(size.lanes, 16)
+    auto = worker("auto", problem="transformer", lanes=lanes, steps=size.steps, rounds=1)
+    seconds = auto["warm"] / (lanes * size.steps)
     print(
-        f"Transformer: {found['operations'] / 1e9:.2f} GFLOP of matrix products a step, {rate / 1e9:.0f} GFLOP/s in the "
+        "| transformer, a lane's step | ms | GFLOP/s of matrix products | share of the machine's |\n|---|---|---|---|"
     )
-    print(
-        f"range test, {found['machine'] / 1e9:.0f} GFLOP/s in large products alone: {rate / found['machine']:.0%}.\n",
-        flush=True,
-    )
+    times = {"its products alone, each on both cores": found["alone"], "the range test": seconds}
+    for name, taken in {"at the rate of large products": found["operations"] / found["machine"], **times}.items():
+        rate = found["operations"] / taken
+        print(f"| {name} | {1e3 * taken:.1f} | {rate / 1e9:.0f} | {rate / found['machine']:.0%} |")
+    print(f"\n{found['operations'] / 1e9:.2f} GFLOP of matrix products a step; the target was 85%.\n", flush=True)
 
 
 def part_lanes(size: Size, output: Path, counts: tuple[int, ...]) -> None:
@@ -298,7 +339,9 @@ def part_lanes(size: Size, output: Path, counts: tuple[int, ...]) -> None:
     _, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     print("| ms of a lane's step | " + " | ".join(map(str, counts)) + " |\n|---" * 1 + "|---" * len(counts) + "|")
     for problem, steps in (("MLP 32", 100), ("MLP 256", 20)):
-        cost = worker("lanes", problem=problem, steps=min(steps, size.steps), rounds=min(size.rounds, 3), counts=counts)
+        cost = worker(
+            "lanes", problem=problem, steps=min(steps, size.steps), rounds=min(size.rounds[problem], 3), counts=counts
+        )
         flags = ["" if i == 0 or value <= 1.1 * min(cost[:i]) else " (!)" for i, value in enumerate(cost)]
         print(f"| {problem} | " + " | ".join(f"{v:.4f}{flag}" for v, flag in zip(cost, flags, strict=True)) + " |")
         axes.plot(counts, cost, marker="o", label=f"{problem}, {min(steps, size.steps)} steps")
@@ -315,7 +358,7 @@ def part_lanes(size: Size, output: Path, counts: tuple[int, ...]) -> None:
 
 
 def part_accelerator(size: Size) -> None:
-    found = worker("accelerator", lanes=256 if size is FULL else 4, steps=size.steps, rounds=size.rounds)
+    found = worker("accelerator", lanes=256 if size is FULL else 4, steps=size.steps, rounds=3)
     if found is None:
         print("No accelerator here: this part has not been run.")
         return

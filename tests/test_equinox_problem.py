@@ -97,20 +97,19 @@ def plain_squared_error(model, batch):
 
 
 @eqx.filter_jit
-def train_step(model, state, optimizer, opt_state, key, batch):
+def train_step(model, state, rate, opt_state, key, batch):
     (loss, state), gradients = eqx.filter_value_and_grad(squared_error, has_aux=True)(model, batch, state, key)
-    updates, opt_state = optimizer.update(gradients, opt_state, eqx.filter(model, eqx.is_inexact_array))
+    updates, opt_state = optax.adam(rate).update(gradients, opt_state, eqx.filter(model, eqx.is_inexact_array))
     return eqx.apply_updates(model, updates), state, opt_state, loss
 
 
 def loop(model, state, rate, seed, evaluate):
     """The losses of a loop on the model itself, and its evaluation at the end."""
-    optimizer = optax.adam(rate)
-    opt_state = optimizer.init(eqx.filter(model, eqx.is_inexact_array))
+    opt_state = optax.adam(rate).init(eqx.filter(model, eqx.is_inexact_array))
     losses = []
     for step in range(STEPS):
         key = jax.random.fold_in(jax.random.fold_in(KEY, seed), step)
-        model, state, opt_state, loss = train_step(model, state, optimizer, opt_state, key, (X[step], Y[step]))
+        model, state, opt_state, loss = train_step(model, state, jnp.float32(rate), opt_state, key, (X[step], Y[step]))
         losses.append(float(loss))
     return losses, float(evaluate(eqx.nn.inference_mode(model), HELD_OUT, state))
 
