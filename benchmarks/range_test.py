@@ -11,8 +11,9 @@
 - lanes: the cost of a lane's step as lanes go from 1 to 4,096, with a picture;
 - accelerator: 256 lanes against 256 jitted runs one after the other, where there is an accelerator.
 
-Contenders run in turn, each in a process of its own, so that none finds another's threads or memory; every figure is the
-median over the rounds. A plan three times slower than one before it is measured on one group of lanes (marked ~).
+Contenders run in turn, each in a process of its own, so that none finds the threads or memory of another; figures are
+medians over the rounds. A plan three times slower than one before it is measured on few steps of one group of lanes
+(marked ~).
 """
 
 from __future__ import annotations
@@ -124,7 +125,8 @@ def job_plans(problem: str, lanes: int, steps: int, rounds: int, devices: int) -
         few = lanes if plan == "auto" else min(lanes, max(plan.lanes, devices))
         short = min(steps, max(key[1], 2))
         timed(problem, few, short, plan=plan)
-        guess = timed(problem, few, short, plan=plan)[0] / (few * short) * lanes * steps
+        once, thrice = (timed(problem, few, times * short, plan=plan)[0] for times in (1, 3))
+        guess = max(thrice - once, 1e-6) / (2 * few * short) * lanes * steps
         fastest = min(fastest, guess)
         if guess > 3 * fastest + 0.1:
             slow[key] = guess
@@ -280,9 +282,8 @@ def part_plans(size: Size, problems: list[str]) -> None:
             seconds = rows[devices, 0, 0, 0][0]
             here = min(value[0] for key, value in grid.items() if key[0] <= devices)
             ratio = f"{seconds / here:.2f} of the best plan on up to {devices}"
-            print(
-                f"| auto, {devices} device{'s' if devices > 1 else ''} | {seconds * unit:.4f} | {ratio} | target 1.1 | |"
-            )
+            name = f"auto, {devices} device{'s' if devices > 1 else ''}"
+            print(f"| {name} | {seconds * unit:.4f} | {ratio} | target 1.1 | |")
         print(
             f"\nBest of the grid: {best[0]} devices, k={best[1]}, S={best[2]}{', unrolled' if best[3] else ''}\n",
             flush=True,
