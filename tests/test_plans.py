@@ -169,7 +169,7 @@ class Device:
 )
 def test_first_choice(monkeypatch, platform, devices, work, carry_bytes, expected):
     monkeypatch.setattr(choosing, "cores", lambda: 2)
-    chosen = choosing.first_choice(work, carry_bytes, 64, [Device(platform)] * devices)
+    chosen = choosing.first_choice(work, carry_bytes, 64, [Device(platform)] * devices, [10, 10])
     assert chosen.reason
     assert (chosen.lanes, chosen.steps, chosen.unroll, chosen.devices, chosen.threads) == (
         expected.lanes,
@@ -178,6 +178,16 @@ def test_first_choice(monkeypatch, platform, devices, work, carry_bytes, expecte
         expected.devices,
         expected.threads,
     )
+
+
+@pytest.mark.parametrize(
+    ("chunks", "steps"), [([10] * 10, 5), ([64, 36], 4), ([3, 4, 3], 1), ([9, 6] * 9, 3), ([64] * 3 + [2], 2)]
+)
+def test_long_convolutions_are_written_out_in_parts_of_every_chunk(chunks, steps):
+    convolution = LARGE._replace(convolutions=True)
+    chosen = choosing.first_choice(convolution, 2**15, 64, [Device("cpu")] * 2, chunks)
+    assert (chosen.steps, chosen.unroll) == (steps, steps > 1)
+    assert choosing.first_choice(convolution, 2**15, 2, [Device("cpu")] * 2, [4]).steps == 1
 
 
 def test_alternatives_are_plans_for_the_same_machine():

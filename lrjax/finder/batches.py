@@ -52,6 +52,10 @@ class Source(Protocol):
         """The shapes of one batch."""
 
     @property
+    def most(self) -> int:
+        """Most steps of a chunk."""
+
+    @property
     def chunk(self) -> PyTree:
         """The shapes of the batches of every chunk, whatever its number of steps."""
 
@@ -79,6 +83,7 @@ class Nothing:
     length: int | None = None
     batch: PyTree = None
     chunk: PyTree = None
+    most = CHUNK_STEPS
 
     def take(self, count: int) -> Chunk:
         """Steps without batches."""
@@ -110,14 +115,19 @@ class Stacked:
         return _stacked(self.batch, self._length if self.whole else self._capacity)
 
     @property
+    def most(self) -> int:
+        """As many as a chunk's bytes hold, where chunks are copied."""
+        return CHUNK_STEPS if self.whole else self._capacity
+
+    @property
     def _capacity(self) -> int:
-        """Most batches of a chunk."""
+        """Most batches of a chunk that is copied."""
         return _capacity(self._bytes // self._length, self._chunk_bytes)
 
     def take(self, count: int) -> Chunk:
         """All batches, and where among them the next ones are; of large ones a copy of the next."""
         first = self._taken % self._length
-        steps = min(count, CHUNK_STEPS if self.whole else self._capacity)
+        steps = min(count, self.most)
         self._taken += steps
         if self.whole:
             return Chunk(self._batches, first, steps)
@@ -158,17 +168,17 @@ class Stream:
     @property
     def chunk(self) -> PyTree:
         """As many as a chunk's bytes hold."""
-        return _stacked(self.batch, self._capacity)
+        return _stacked(self.batch, self.most)
 
     @cached_property
-    def _capacity(self) -> int:
-        """Most batches of a chunk."""
+    def most(self) -> int:
+        """As many as a chunk's bytes hold."""
         return _capacity(sum(leaf.nbytes for leaf in jax.tree.leaves(self._first)), self._chunk_bytes)
 
     def take(self, count: int) -> Chunk:
         """The next batches, stacked into leaves of one length, so that one program serves all chunks."""
         batches: list[PyTree] = []
-        while self._end is None and len(batches) < min(count, self._capacity):
+        while self._end is None and len(batches) < min(count, self.most):
             try:
                 batches.append(self._next_like_first() if self._taken else self._first)
                 self._taken += 1
@@ -176,7 +186,7 @@ class Stream:
                 self._end = end
         if self._end is not None and not batches:
             raise self._end
-        filled = batches + [batches[-1]] * (self._capacity - len(batches))
+        filled = batches + [batches[-1]] * (self.most - len(batches))
         return Chunk(jax.tree.map(lambda *leaves: np.stack(leaves), *filled), 0, len(batches))
 
     def _next(self) -> PyTree:

@@ -8,7 +8,7 @@ large lane fills a core by itself. An accelerator is filled by as many lanes as 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import jax
@@ -23,6 +23,12 @@ CACHE_BYTES = 2**21
 CALL_OPERATIONS = 1e7
 """The least work for which a thread of its own pays."""
 
+UNROLLED_STEPS = 5
+"""Most steps of a convolution that are written out in one call, each of which is compiled anew."""
+
+UNROLLED_SECONDS = 5.0
+"""The shortest sweep for which compiling more than one step pays."""
+
 SHARE = 0.05
 """The most of a sweep's time that measuring may take."""
 
@@ -35,7 +41,9 @@ clock = time.perf_counter
 """What measures; a test puts something else here."""
 
 
-def first_choice(work: Work, carry_bytes: int, lanes: int, devices: Sequence[jax.Device]) -> Plan:
+def first_choice(
+    work: Work, carry_bytes: int, lanes: int, devices: Sequence[jax.Device], chunks: Collection[int]
+) -> Plan:
     """The plan that needs no measuring.
 
     Args:
@@ -43,6 +51,7 @@ def first_choice(work: Work, carry_bytes: int, lanes: int, devices: Sequence[jax
         carry_bytes: Of one lane.
         lanes: How many there are.
         devices: Where they may run.
+        chunks: The numbers of steps of all chunks of batches.
     """
     used = min(len(devices), lanes)
     if devices[0].platform != "cpu":
@@ -50,7 +59,10 @@ def first_choice(work: Work, carry_bytes: int, lanes: int, devices: Sequence[jax
         return Plan(lanes, CHUNK_STEPS, devices=used, reason=reason)
     together, steps, reason = 1, CHUNK_STEPS, "one lane's step fills a core"
     if work.convolutions:
-        steps, reason = 1, "a convolution on a CPU is slow in a loop and slow batched over lanes"
+        reason = "a convolution on a CPU is slow in a loop and slow batched over lanes"
+        seconds = lanes * sum(chunks) * work.operations / (OPERATIONS_A_SECOND["cpu"] * min(cores(), lanes))
+        most = UNROLLED_STEPS if seconds > UNROLLED_SECONDS else 1
+        steps = max(count for count in range(1, most + 1) if all(chunk % count == 0 for chunk in chunks))
     elif carry_bytes <= CACHE_BYTES // 2:
         together = max(1, CACHE_BYTES // max(carry_bytes, 1))
         reason = f"the states of {min(together, -(-lanes // used))} lanes fit in a core's cache"
@@ -61,7 +73,8 @@ def first_choice(work: Work, carry_bytes: int, lanes: int, devices: Sequence[jax
             threads = 1
         reason += f"; jax.config.update('jax_num_cpu_devices', {cores()}) before JAX starts gives more devices"
     together = min(together, -(-lanes // (used * threads)))
-    return Plan(together * used, steps, devices=used, threads=threads, reason=reason)
+    unroll = work.convolutions and steps > 1
+    return Plan(together * used, steps, unroll=unroll, devices=used, threads=threads, reason=reason)
 
 
 def alternatives(plan: Plan, work: Work, lanes: int, platform: str) -> list[Plan]:
@@ -69,7 +82,7 @@ def alternatives(plan: Plan, work: Work, lanes: int, platform: str) -> list[Plan
     used = plan.devices or 1
     most = -(-lanes // (used * plan.threads)) * used
     if platform == "cpu" and work.convolutions:
-        return [replace(plan, steps=4, unroll=True)]
+        return [replace(plan, steps=1, unroll=False)] if plan.unroll else []
     if platform != "cpu":
         return [
             replace(plan, lanes=-(-plan.lanes // parts // used) * used)

@@ -53,7 +53,7 @@ def fit(request: Request, feed: Feed, plan: Plan | None) -> Fit:
     lanes = max(1, len(request.processes.lanes))
     if plan is not None:
         return _fitted(request, plan, lanes)
-    first = choosing.first_choice(lane.work, trees.nbytes(lane.raw), lanes, devices)
+    first = choosing.first_choice(lane.work, trees.nbytes(lane.raw), lanes, devices, request.chunks)
     fitted = _fitted(request, first, lanes)
     platform, lane_steps = devices[0].platform, lanes * request.steps
     if not choosing.worth_measuring(lane.work, lane_steps, fitted.plan, platform):

@@ -78,6 +78,13 @@ class Request(NamedTuple):
         return sorted({*self.readings.steps, *self.rungs, *checks, self.steps} - {0})
 
     @property
+    def chunks(self) -> list[int]:
+        """The numbers of steps of the chunks of batches, one after another."""
+        gaps = np.diff([0, *self.boundaries])
+        most = self.source.most
+        return [int(min(most, gap - start)) for gap in gaps for start in range(0, gap, most)]
+
+    @property
     def first_stop(self) -> int:
         """Where the first chunk ends at the latest."""
         return self.boundaries[0]
