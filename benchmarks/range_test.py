@@ -123,10 +123,7 @@ def job_plans(problem: str, lanes: int, steps: int, rounds: int, devices: int) -
     fastest = np.inf
     for key, plan in plans.items():
         few = lanes if plan == "auto" else min(lanes, max(plan.lanes, devices))
-        short = min(steps, max(key[1], 2))
-        timed(problem, few, short, plan=plan)
-        once, thrice = (timed(problem, few, times * short, plan=plan)[0] for times in (1, 3))
-        guess = max(thrice - once, 1e-6) / (2 * few * short) * lanes * steps
+        guess = projected(problem, few, key[1] if key[2] else 2, plan) * lanes * steps
         fastest = min(fastest, guess)
         if guess > 3 * fastest + 0.1:
             slow[key] = guess
@@ -138,6 +135,16 @@ def job_plans(problem: str, lanes: int, steps: int, rounds: int, devices: int) -
                 seconds.setdefault(key, []).append(timed(problem, lanes, steps, plan=plan)[0])
     rows = [[*key, slow.get(key, float(np.median(seconds.get(key, [0])))), key in slow] for key in plans]
     return [rows, timed(problem, lanes, steps)[1]]
+
+
+def projected(problem: str, lanes: int, steps: int, plan: Any) -> float:
+    """The seconds of a lane's step, from the difference of two short runs."""
+    timed(problem, lanes, steps, plan=plan)
+    once = timed(problem, lanes, steps, plan=plan)[0]
+    if once < 0.1:
+        steps *= 10
+        once = timed(problem, lanes, steps, plan=plan)[0]
+    return max(timed(problem, lanes, 3 * steps, plan=plan)[0] - once, 1e-9) / (2 * lanes * steps)
 
 
 def job_lanes(problem: str, steps: int, rounds: int, counts: list[int]) -> list[float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+import time
 
 import jax
 import jax.numpy as jnp
@@ -89,6 +90,31 @@ def test_a_small_budget_runs_waves_and_the_batches_are_pulled_once():
     assert len(pulled) == STEPS
     assert result.plan.lanes < 16
     np.testing.assert_allclose(result.losses[:5], test(validation=None).losses[:5], rtol=1e-4)
+
+
+def test_batches_are_pulled_while_the_device_works():
+    events = []
+
+    def batches():
+        for number in range(4):
+            events.append(f"pulled {number}")
+            yield np.zeros(1, np.float32)
+
+    def slow(x):
+        time.sleep(0.2)
+        events.append("stepped")
+        return x
+
+    def step(carry, batch):
+        carry = jax.pure_callback(
+            slow, jax.ShapeDtypeStruct((), jnp.float32), carry + batch[0], vmap_method="sequential"
+        )
+        return carry, {"loss": carry}
+
+    options = {"steps": 4, "keep": "all", "validation": np.zeros(1, np.float32), "validation_steps": [2]}
+    sweep(lambda rate, _: rate, step, np.float32([1]), batches(), evaluate=lambda carry, _: carry, **options)
+    assert events[:5] == ["pulled 0", "pulled 1", "pulled 2", "pulled 3", "stepped"]
+    assert events.count("stepped") == 4
 
 
 @pytest.mark.parametrize("keep", ["finite", Halving(rungs=2)], ids=str)
