@@ -33,7 +33,8 @@ from range_test_problems import PROBLEMS
 HERE = Path(__file__).parent
 TARGETS = {"MLP 32": (38, 4), "MLP 256": (3.2, 2.5), "CNN": (2.5, 2.5), "transformer": (1.0, 0.9)}
 PARTS = ("plans", "torch", "matmul", "lanes", "accelerator")
-GRID = [(k, s, unroll) for k in (1, 4, 16, 64) for s, unroll in ((1, 0), (10, 0), (50, 0), (10, 1))]
+GRID = (1, 4, 16, 64)
+CALLS = ((1, 0), (10, 0), (10, 1), (50, 0))
 LANES = (1, 4, 16, 64, 256, 1024, 4096)
 
 
@@ -112,12 +113,12 @@ def job_auto(problem: str, lanes: int, steps: int, rounds: int) -> dict[str, Any
     return {"cold": cold, "warm": float(np.median(warm)), "plan": plan}
 
 
-def job_plans(problem: str, lanes: int, steps: int, rounds: int, devices: int) -> list[Any]:
+def job_plans(problem: str, lanes: int, steps: int, rounds: int, devices: int, grid: list[int]) -> list[Any]:
     """``[k, S, unrolled, seconds, whether estimated]`` of every plan of the grid, and of auto (k = 0), in turn."""
     from lrjax.finder import Plan
 
     plans: dict[tuple[int, int, int], Any] = {(0, 0, 0): "auto"}
-    plans |= {(k, s, unroll): Plan(k * 1, s, unroll=bool(unroll), devices=devices) for k, s, unroll in GRID}
+    plans |= {(k, s, unroll): Plan(k, s, unroll=bool(unroll), devices=devices) for k in grid for s, unroll in CALLS}
     seconds: dict[tuple[int, int, int], list[float]] = {}
     slow: dict[tuple[int, int, int], float] = {}
     fastest = np.inf
@@ -262,26 +263,24 @@ JOBS = {"auto": job_auto, "plans": job_plans, "lanes": job_lanes, "matmul": job_
 # Parts: what the tables are made of.
 
 
-def part_plans(size: Size, problems: list[str]) -> None:
+def part_plans(size: Size, problems: list[str], counts: list[int]) -> None:
     for problem in problems:
         rows = {}
         for devices in (1, 2):
             steps = size.grid_steps[problem]
             arguments = {"lanes": size.lanes, "steps": steps, "rounds": size.rounds[problem], "devices": devices}
+            arguments["grid"] = counts
             found, plan = worker("plans", problem=problem, **arguments)
             rows |= {(devices, k, s, unroll): (seconds, slow) for k, s, unroll, seconds, slow in found}
             print(f"{problem}, {devices} device{'s' if devices > 1 else ''}: auto takes {plan}\n")
         unit = 1e3 / (size.lanes * steps)
         grid = {key: value for key, value in rows.items() if key[1]}
         best = min(grid, key=lambda key: grid[key][0])
-        print(
-            f"| {problem}: ms of a lane's step | "
-            + " | ".join(f"k={k}" for k in (1, 4, 16, 64))
-            + " |\n|---|---|---|---|---|"
-        )
+        print(f"| {problem}: ms of a lane's step | " + " | ".join(f"k={k}" for k in counts) + " |")
+        print("|---" * (len(counts) + 1) + "|")
         for devices in (1, 2):
-            for s, unroll in ((1, 0), (10, 0), (10, 1), (50, 0)):
-                cells = [grid[devices, k, s, unroll] for k in (1, 4, 16, 64)]
+            for s, unroll in CALLS:
+                cells = [grid[devices, k, s, unroll] for k in counts]
                 texts = [f"{'~' if slow else ''}{seconds * unit:.4f}" for seconds, slow in cells]
                 name = f"{devices} device{'s' if devices > 1 else ''}, S={s}{', unrolled' if unroll else ''}"
                 print(f"| {name} | " + " | ".join(texts) + " |")
@@ -290,7 +289,7 @@ def part_plans(size: Size, problems: list[str]) -> None:
             here = min(value[0] for key, value in grid.items() if key[0] <= devices)
             ratio = f"{seconds / here:.2f} of the best plan on up to {devices}"
             name = f"auto, {devices} device{'s' if devices > 1 else ''}"
-            print(f"| {name} | {seconds * unit:.4f} | {ratio} | target 1.1 | |")
+            print(f"| {name} | {seconds * unit:.4f} | {ratio}, target 1.1" + " |" * (len(counts) - 1))
         print(
             f"\nBest of the grid: {best[0]} devices, k={best[1]}, S={best[2]}{', unrolled' if best[3] else ''}\n",
             flush=True,
@@ -345,7 +344,7 @@ def part_lanes(size: Size, output: Path, counts: tuple[int, ...]) -> None:
     from matplotlib import pyplot as plt
 
     _, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-    print("| ms of a lane's step | " + " | ".join(map(str, counts)) + " |\n|---" * 1 + "|---" * len(counts) + "|")
+    print("| ms of a lane's step | " + " | ".join(map(str, counts)) + " |\n" + "|---" * (len(counts) + 1) + "|")
     for problem, steps in (("MLP 32", 100), ("MLP 256", 20)):
         cost = worker(
             "lanes", problem=problem, steps=min(steps, size.steps), rounds=min(size.rounds[problem], 3), counts=counts
@@ -381,6 +380,7 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="few rates and steps, to see that it runs")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--problems", nargs="+", choices=list(PROBLEMS), default=list(PROBLEMS))
+    parser.add_argument("--grid", nargs="+", type=int, default=GRID, help="lanes a call of the plans")
     parser.add_argument("--output", type=Path, default=Path("output"), help="folder of the picture")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -394,7 +394,7 @@ def main() -> None:
         return
     size = SMOKE if arguments.smoke else FULL
     if "plans" in arguments.parts:
-        part_plans(size, arguments.problems)
+        part_plans(size, arguments.problems, arguments.grid)
     if "torch" in arguments.parts:
         part_torch(size, arguments.problems)
     if "matmul" in arguments.parts:
