@@ -26,7 +26,7 @@ CALL_OPERATIONS = 1e7
 UNROLLED_STEPS = 5
 """Most steps of a convolution that are written out in one call, each of which is compiled anew."""
 
-UNROLLED_SECONDS = 5.0
+UNROLLED_SECONDS = 2.0
 """The shortest sweep for which compiling more than one step pays."""
 
 SHARE = 0.05
