@@ -1,25 +1,37 @@
 """Optimizers as Optax transformations: gradient clipping, presets, and the two players of a GAN."""
 
-from lrjax.optimizers._preset import PresetState
+from lrjax.optimizers._preset import Monitor, PresetState
+from lrjax.optimizers.adam import adam
 from lrjax.optimizers.adamw import adamw
 from lrjax.optimizers.clipping import ClipState, clip_gradients
+from lrjax.optimizers.decay_mask import NO_DECAY, decay_mask
 from lrjax.optimizers.gan import GanOptimizers, GanState, Player, gan_init, gan_optimizers
 from lrjax.optimizers.gan_step import GanMetrics, gan_step
-from lrjax.optimizers.lion import lion
+from lrjax.optimizers.lamb import lamb
+from lrjax.optimizers.lion import LionHyperparameters, lion, lion_from_adamw
+from lrjax.optimizers.rmsprop import rmsprop
 from lrjax.optimizers.sgd import sgd
 
 __all__ = [
+    "NO_DECAY",
     "ClipState",
     "GanMetrics",
     "GanOptimizers",
     "GanState",
+    "LionHyperparameters",
+    "Monitor",
     "Player",
     "PresetState",
+    "adam",
     "adamw",
     "clip_gradients",
+    "decay_mask",
     "gan_init",
     "gan_optimizers",
     "gan_step",
+    "lamb",
     "lion",
+    "lion_from_adamw",
+    "rmsprop",
     "sgd",
 ]

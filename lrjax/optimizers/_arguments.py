@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrjax import _checks
+from lrjax.optimizers.decay_mask import compiled, decay_mask
 
 
 def number(call: str, argument: str, value: Any, **bounds: float) -> Any:
@@ -54,11 +56,35 @@ def moment_dtype(call: str, argument: str, value: Any) -> Any:
     return dtype
 
 
+def scheduled_decay(call: str, argument: str, value: Any) -> Any:
+    """A ``decay``, or a schedule of them."""
+    return number_or_schedule(call, argument, value, low=0.0, below=1.0)
+
+
+def weight_decay(call: str, argument: str, value: Any) -> Any:
+    """A decay per step of at least zero, or a schedule of them."""
+    return number_or_schedule(call, argument, value, low=0.0)
+
+
 def mask(call: str, argument: str, value: Any) -> Any:
-    """A tree of booleans, a function that makes one from the parameters, or None."""
+    """What ``optax.masked`` takes: a tree of booleans, a function that makes one, or None; a pattern is made one."""
     if value is None or callable(value):
         return value
+    if isinstance(value, str):
+        compiled(call, argument, value)
+        return partial(decay_mask, exclude=value)
+    requirement = "a tree of booleans, a function that makes one from the parameters, a regular expression or None"
+    if isinstance(value, bool | np.generic | np.ndarray | jax.Array):
+        hint = (
+            "; under optax.inject_hyperparams a function needs static_args=('mask',), else it is called as a schedule"
+        )
+        _checks.refuse_type(call, argument, requirement + hint, value)
     for leaf in jax.tree.leaves(value):
         if not isinstance(leaf, bool | np.bool_):
-            _checks.refuse_type(call, argument, "a tree of booleans or a function that makes one", leaf)
+            _checks.refuse_type(call, argument, requirement, leaf)
     return value
+
+
+def max_norm(call: str, value: Any) -> Any:
+    """A positive number, a tracer, a schedule, or None."""
+    return None if value is None else number_or_schedule(call, "max_norm", value, above=0.0)

@@ -69,3 +69,14 @@ def global_norm(tree: PyTree) -> ScaledNorm:
     scale = jnp.where(too_large, 2.0 ** (-40 * unit), jnp.where(too_small, 2.0 ** (45 * unit), one))
     total = lax.cond(too_small | too_large, sum_of_squares, lambda _: plain, scale)
     return ScaledNorm(jnp.sqrt(total), scale)
+
+
+def axis_norm(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    """The norms of ``x`` over ``axes`` (kept, with size one) as ``root * scale``, neither out of range.
+
+    The scale is the largest modulus, so that ``root`` is between 1 and the square root of the size.
+    """
+    modulus = jnp.abs(x).astype(accumulation_dtype(x))
+    largest = jnp.max(modulus, axes, keepdims=True, initial=0.0)
+    scale = jnp.where(largest > 0.0, largest, 1.0)
+    return jnp.sqrt(jnp.sum(jnp.square(modulus / scale), axes, keepdims=True)), scale

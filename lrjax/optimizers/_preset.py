@@ -9,29 +9,86 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from lrjax import _checks
+from lrjax.optimizers._norm import global_norm
 from lrjax.optimizers._precision import in_float32
 from lrjax.optimizers.clipping import ClipState, clip_gradients
 from lrjax.typing import PyTree, ScalarOrSchedule
 
-Hold: TypeAlias = Callable[[Any], Any]
-"""Maps a decay to the one to use in this step: itself, or 1 in a step that is skipped."""
+
+class Monitor(NamedTuple):
+    """What ``monitor=True`` records of the last update, float32 scalars.
+
+    Attributes:
+        update_norm: Norm of the update, the learning rate included; 0 in a skipped step.
+        param_norm: Norm of the parameters before the update.
+    """
+
+    update_norm: jax.Array
+    param_norm: jax.Array
 
 
 class PresetState(NamedTuple):
     """The state of every preset.
 
     Attributes:
-        clip: What the clipping has seen; ``clip.nonfinite`` counts the skipped steps, ``clip.count`` the
-            others.
+        learning_rate: The rate of the last step that was applied; before the first, the one it will have.
+        clip: What the clipping has seen; ``clip.norm`` is the gradient's norm before clipping,
+            ``clip.nonfinite`` counts the skipped steps and ``clip.count`` the others.
         inner: The optimizer's own state, which a skipped step leaves as it was.
+        monitor: Norms of the last update, or None without ``monitor=True``.
     """
 
+    learning_rate: jax.Array
     clip: ClipState
     inner: optax.OptState
+    monitor: Monitor | None
+
+
+class Step(NamedTuple):
+    """What an optimizer needs to know of the update it is built for.
+
+    Attributes:
+        count: Index of the update among those applied, int32: the clock of every schedule.
+        finite: Whether the gradient is; if not, the update is discarded and no moment may change.
+        learning_rate: The rate of this update.
+    """
+
+    count: jax.Array  # type: ignore[assignment]  # tuple.count
+    finite: jax.Array
+    learning_rate: jax.Array
+
+    def at(self, value: ScalarOrSchedule) -> Any:
+        """``value``, or what the schedule ``value`` gives at this update."""
+        return value(self.count) if callable(value) else value
+
+    def hold(self, decay: ScalarOrSchedule) -> jax.Array:
+        """The ``decay`` of a moving average at this update, or 1 in a step that is skipped."""
+        return jnp.where(self.finite, self.at(decay), 1.0)
+
+    def decay(self, weight_decay: ScalarOrSchedule, mask: Any) -> optax.GradientTransformation:
+        """Adds ``weight_decay * params`` where ``mask`` says so; at a decay known to be 0 it needs no parameters."""
+        if not callable(weight_decay) and not _checks.is_traced(weight_decay) and weight_decay == 0.0:
+            return optax.identity()
+        return optax.add_decayed_weights(self.at(weight_decay), mask)
+
+
+Clock: TypeAlias = Callable[[ClipState], jax.Array]
+"""The index of the coming update, which the learning rate's schedule reads."""
+
+
+def applied(clip: ClipState) -> jax.Array:
+    """The number of updates applied: a skipped step does not advance it."""
+    return clip.count
 
 
 def preset(
-    optimizer: Callable[[Hold], optax.GradientTransformation], max_norm: ScalarOrSchedule | None
+    optimizer: Callable[[Step], optax.GradientTransformation],
+    learning_rate: ScalarOrSchedule,
+    max_norm: ScalarOrSchedule | None,
+    *,
+    monitor: bool = False,
+    clock: Clock = applied,
 ) -> optax.GradientTransformationExtraArgs:
     """Clipping → optimizer, in float32, where a non-finite gradient skips the whole step.
 
@@ -39,33 +96,46 @@ def preset(
     instead: its gradient is zero and its decays are one, and ``m' = (1 - 1) * 0 + 1 * m`` is ``m`` exactly.
 
     Args:
-        optimizer: Builds the optimizer; passes the decay of each of its moving averages through ``hold``.
+        optimizer: Builds the optimizer of one step; passes the decay of each of its moving averages through
+            ``step.hold`` and scales by ``-step.learning_rate``.
+        learning_rate: A number, a traced scalar or a schedule.
         max_norm: As in ``clip_gradients``.
+        monitor: Whether the norms of updates and parameters are recorded.
+        clock: What a scheduled learning rate counts.
     """
     clip = clip_gradients(max_norm)
-    init_inner = optimizer(lambda decay: decay).init
+
+    def step_after(clip_state: ClipState, finite: jax.Array) -> Step:
+        rate = learning_rate(clock(clip_state)) if callable(learning_rate) else learning_rate
+        dtype = jnp.promote_types(jnp.result_type(rate), jnp.float32)
+        return Step(clip_state.count, finite, jnp.asarray(rate, dtype))
 
     def init(params: PyTree) -> PresetState:
-        return PresetState(clip.init(params), init_inner(params))
+        clip_state = clip.init(params)
+        step = step_after(clip_state, jnp.array(True))  # noqa: FBT003 (an array's value)
+        record = Monitor(jnp.float32(0.0), global_norm(params).value) if monitor else None
+        return PresetState(step.learning_rate, clip_state, optimizer(step).init(params), record)
 
     def update(
         grads: PyTree, state: PresetState, params: PyTree = None, **extra_args: Any
     ) -> tuple[PyTree, PresetState]:
-        grads, clip_state = clip.update(grads, state.clip)
+        if monitor and params is None:
+            raise ValueError(optax.NO_PARAMS_MSG)
+        grads, clip_state = clip.update(grads, state.clip, params)
         finite = jnp.isfinite(clip_state.norm)
-
-        def hold(decay: Any) -> jax.Array:
-            return jnp.where(finite, decay, 1.0)
+        step = step_after(state.clip, finite)
+        inner = optax.with_extra_args_support(optimizer(step))
+        updates, new_inner = inner.update(grads, state.inner, params, **extra_args)
+        updates = jax.tree.map(lambda update: jnp.where(finite, update, 0.0), updates)
 
         def hold_scalar(new: jax.Array, old: jax.Array) -> jax.Array:
             return jnp.where(finite, new, old) if new.ndim == 0 else new
 
-        inner = optax.with_extra_args_support(optimizer(hold))
-        updates, new_inner = inner.update(grads, state.inner, params, **extra_args)
-        updates = jax.tree.map(lambda update: jnp.where(finite, update, 0.0), updates)
         return updates, PresetState(
+            jnp.where(finite, step.learning_rate, state.learning_rate),
             clip_state._replace(count=jnp.where(finite, clip_state.count, state.clip.count)),
             jax.tree.map(hold_scalar, new_inner, state.inner),
+            Monitor(global_norm(updates).value, global_norm(params).value) if monitor else None,
         )
 
     return in_float32(optax.GradientTransformationExtraArgs(init, update))

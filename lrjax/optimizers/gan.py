@@ -10,8 +10,8 @@ import optax
 
 from lrjax import _checks
 from lrjax.optimizers import _arguments
-from lrjax.optimizers._precision import in_float32
-from lrjax.optimizers._preset import Hold, preset
+from lrjax.optimizers._preset import Step, preset
+from lrjax.optimizers.clipping import ClipState
 from lrjax.typing import PyTree, ScalarOrSchedule
 
 
@@ -114,15 +114,13 @@ def gan_optimizers(
         max_norm = _arguments.number(call, "max_norm", max_norm, above=0.0)
 
     def player(learning_rate: Any, updates_per_step: int) -> optax.GradientTransformation:
-        def moments(hold: Hold) -> optax.GradientTransformation:
-            return optax.scale_by_adam(hold(b1), hold(b2), eps)
+        def adam(step: Step) -> optax.GradientTransformation:
+            return optax.chain(optax.scale_by_adam(step.hold(b1), step.hold(b2), eps), optax.scale(-step.learning_rate))
 
-        def clocked(count: jax.Array) -> jax.Array:
-            return learning_rate(count // updates_per_step)  # type: ignore[no-any-return]
+        def gan_step(clip: ClipState) -> jax.Array:
+            return (clip.count + clip.nonfinite) // updates_per_step
 
-        rate = clocked if callable(learning_rate) else learning_rate
-        # The rate stays outside the preset, since a skipped step holds every count within.
-        return in_float32(optax.chain(preset(moments, max_norm), optax.scale_by_learning_rate(rate)))
+        return preset(adam, learning_rate, max_norm, clock=gan_step)
 
     return GanOptimizers(
         generator=player(rates["generator_learning_rate"], 1),

@@ -1,0 +1,89 @@
+"""Adam."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import optax
+
+from lrjax import _checks
+from lrjax.optimizers import _arguments
+from lrjax.optimizers._preset import Step, preset
+from lrjax.typing import ScalarOrSchedule
+
+
+def adam(
+    learning_rate: ScalarOrSchedule = 1e-3,
+    b1: ScalarOrSchedule = 0.9,
+    b2: jax.typing.ArrayLike = 0.999,
+    eps: jax.typing.ArrayLike = 1e-8,
+    eps_root: jax.typing.ArrayLike = 0.0,
+    mu_dtype: Any = None,
+    *,
+    nesterov: bool = False,
+    max_norm: ScalarOrSchedule | None = 1.0,
+    monitor: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+    """Adam behind gradient clipping; unlike ``optax.adam`` in the points that follow.
+
+    ``learning_rate`` defaults to 1e-3 (optax: none); ``b1`` may be a schedule; gradients are clipped to
+    ``max_norm`` first; a non-finite gradient skips the step; half-precision parameters have their moments and
+    arithmetic in float32. For weight decay there is ``adamw``.
+
+    ``g = gradient * min(1, max_norm / norm(gradient))``, ``mu' = b1 * mu + (1 - b1) * g``,
+    ``nu' = b2 * nu + (1 - b2) * g**2``, with t the number of steps applied, this one included,
+    ``update = -learning_rate * (mu' / (1 - b1**t)) / (sqrt(nu' / (1 - b2**t) + eps_root) + eps)``.
+
+    A skipped step leaves parameters, moments and counts as they were, the clock of every schedule included;
+    the state's ``clip.nonfinite`` counts it.
+
+    Args:
+        learning_rate: A number, a traced scalar, or a schedule of the steps applied.
+        b1: Decay of the first moment, from 0 to less than 1: a number, a traced scalar, or a schedule.
+        b2: Decay of the second moment, from 0 to less than 1.
+        eps: Added to the denominator outside the square root.
+        eps_root: Added inside the square root.
+        mu_dtype: Dtype that the first moment is stored in; None for the parameters', float32 at least.
+        nesterov: Whether the first moment looks ahead.
+        max_norm: Largest global norm of the gradient: a number, a traced scalar or a schedule; None disables
+            clipping.
+        monitor: Whether the state's ``monitor`` records the norms of update and parameters.
+
+    Returns:
+        A transformation whose state is a ``PresetState``; extra arguments to ``update`` are accepted.
+
+    Raises:
+        TypeError: An argument is of the wrong kind.
+        ValueError: An argument is out of its range.
+
+    Example:
+        >>> import jax.numpy as jnp, optax
+        >>> from lrjax.optimizers import adam
+        >>> optimizer = adam(0.1)
+        >>> params = jnp.array([1.0, -2.0])
+        >>> updates, state = optimizer.update(2 * params, optimizer.init(params), params)
+        >>> [round(float(p), 3) for p in optax.apply_updates(params, updates)]
+        [0.9, -1.9]
+
+    Source:
+        Kingma and Ba, "Adam: a method for stochastic optimization" (2015), arXiv:1412.6980; ``optax.adam``.
+    """
+    call = "adam"
+    learning_rate = _arguments.learning_rate(call, "learning_rate", learning_rate)
+    b1 = _arguments.scheduled_decay(call, "b1", b1)
+    b2 = _arguments.decay(call, "b2", b2)
+    eps = _arguments.number(call, "eps", eps, low=0.0)
+    eps_root = _arguments.number(call, "eps_root", eps_root, low=0.0)
+    mu_dtype = _arguments.moment_dtype(call, "mu_dtype", mu_dtype)
+    _checks.flag(call, "nesterov", nesterov)
+    max_norm = _arguments.max_norm(call, max_norm)
+    _checks.flag(call, "monitor", monitor)
+
+    def optimizer(step: Step) -> optax.GradientTransformation:
+        return optax.chain(
+            optax.scale_by_adam(step.hold(b1), step.hold(b2), eps, eps_root, mu_dtype, nesterov=nesterov),
+            optax.scale(-step.learning_rate),
+        )
+
+    return preset(optimizer, learning_rate, max_norm, monitor=monitor)
