@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from transformations import FROM_RATE, TRANSFORMATIONS, VARIANTS, specification, tree
+from transformations import FROM_RATE, PRESETS, TRANSFORMATIONS, VARIANTS, specification, tree
 
 import lrjax.optimizers
 
@@ -40,12 +42,14 @@ def assert_close(actual, expected, **tolerance):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), actual, expected)
 
 
-def test_every_public_transformation_has_a_row():
-    not_transformations = {"gan_init", "gan_step", "gan_optimizers"}
-    factories = {name for name in lrjax.optimizers.__all__ if name.islower() and name not in not_transformations}
-    rows = {name for name in TRANSFORMATIONS if not name.startswith("gan_optimizers.")}
-    assert rows == factories
-    assert set(FROM_RATE) == set(TRANSFORMATIONS) - {"clip_gradients"}
+def test_every_public_preset_has_a_row():
+    makers = {
+        name
+        for name in lrjax.optimizers.__all__
+        if "-> optax.GradientTransformation"
+        in (inspect.getsource(getattr(lrjax.optimizers, name)) if name.islower() else "")
+    }
+    assert makers - {"param_groups", "layerwise"} == set(PRESETS) | {"clip_gradients"}
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])

@@ -11,35 +11,73 @@ import optax
 
 from lrjax import optimizers
 
+PRESETS: dict[str, Callable[..., optax.GradientTransformationExtraArgs]] = {
+    "adam": optimizers.adam,
+    "adamw": optimizers.adamw,
+    "dadapt_adamw": optimizers.dadapt_adamw,
+    "lamb": optimizers.lamb,
+    "lion": optimizers.lion,
+    "muon": optimizers.muon,
+    "prodigy": optimizers.prodigy,
+    "rmsprop": optimizers.rmsprop,
+    "schedule_free_adamw": optimizers.schedule_free_adamw,
+    "sgd": optimizers.sgd,
+}
+
 TRANSFORMATIONS: dict[str, Callable[[], optax.GradientTransformation]] = {
     "clip_gradients": optimizers.clip_gradients,
-    "adamw": optimizers.adamw,
-    "lion": optimizers.lion,
-    "sgd": optimizers.sgd,
+    **PRESETS,
     "gan_optimizers.generator": lambda: optimizers.gan_optimizers().generator,
     "gan_optimizers.discriminator": lambda: optimizers.gan_optimizers().discriminator,
 }
 """With their defaults."""
 
 FROM_RATE: dict[str, Callable[[Any], optax.GradientTransformation]] = {
-    "adamw": optimizers.adamw,
-    "lion": optimizers.lion,
-    "sgd": optimizers.sgd,
+    **PRESETS,
     "gan_optimizers.generator": lambda rate: optimizers.gan_optimizers(rate).generator,
     "gan_optimizers.discriminator": lambda rate: optimizers.gan_optimizers(2e-4, rate).discriminator,
 }
 """The same ones from a number, a tracer or a schedule."""
 
 VARIANTS: dict[str, Callable[[], optax.GradientTransformation]] = {
-    "clip_gradients bounding both": lambda: optimizers.clip_gradients(lambda count: 1.0 / (count + 1), max_value=0.1),
+    "clip_gradients by every bound": lambda: optimizers.clip_gradients(
+        lambda count: 1.0 / (count + 1), max_value=0.5, max_block_rms=0.3, adaptive=0.1
+    ),
     "clip_gradients passing non-finite": lambda: optimizers.clip_gradients(skip_nonfinite=False),
     "adamw without clipping": lambda: optimizers.adamw(max_norm=None),
     "adamw on a schedule, half moment": lambda: optimizers.adamw(
         optax.cosine_decay_schedule(1e-2, 50), mu_dtype=jnp.bfloat16, nesterov=True
     ),
+    "adamw with everything scheduled": lambda: optimizers.adamw(
+        optax.cosine_decay_schedule(1e-2, 50),
+        optax.linear_schedule(0.95, 0.85, 10),
+        weight_decay=optax.linear_schedule(0.1, 0.0, 10),
+        mask=None,
+        max_norm=optax.linear_schedule(1.0, 0.1, 10),
+        monitor=True,
+    ),
+    "dadapt_adamw warming up, decaying": lambda: optimizers.dadapt_adamw(
+        optax.linear_schedule(0.0, 1.0, 5), weight_decay=0.1, monitor=True
+    ),
     "lion with half momentum": lambda: optimizers.lion(mu_dtype=jnp.bfloat16),
-    "sgd with Nesterov momentum": lambda: optimizers.sgd(0.01, 0.9, nesterov=True),
-    "sgd with half momentum": lambda: optimizers.sgd(0.01, 0.9, accumulator_dtype=jnp.bfloat16),
+    "muon by width, half momentum": lambda: optimizers.muon(
+        consistent_rms=None,
+        nesterov=False,
+        mu_dtype=jnp.bfloat16,
+        ns_coeffs=((3.4, -4.7, 2.0), (2.0, -1.5, 0.5)),
+        ns_steps=2,
+    ),
+    "prodigy safeguarded, decaying": lambda: optimizers.prodigy(
+        optax.linear_schedule(0.0, 1.0, 5), weight_decay=0.1, safeguard_warmup=True
+    ),
+    "rmsprop centred with Nesterov momentum": lambda: optimizers.rmsprop(
+        0.01, centered=True, momentum=0.9, nesterov=True, bias_correction=True, weight_decay=0.1
+    ),
+    "schedule_free_adamw, warmed up in half precision": lambda: optimizers.schedule_free_adamw(
+        warmup_steps=3, weight_decay=0.1, state_dtype=jnp.bfloat16
+    ),
+    "sgd with Nesterov momentum": lambda: optimizers.sgd(0.01, 0.9, nesterov=True, weight_decay=0.1),
+    "sgd with half momentum": lambda: optimizers.sgd(0.01, 0.9, accumulator_dtype=jnp.bfloat16, monitor=True),
     "gan_optimizers, critic of three steps": lambda: (
         optimizers.gan_optimizers(2e-4, optax.linear_schedule(4e-4, 0.0, 10), discriminator_steps=3).discriminator
     ),

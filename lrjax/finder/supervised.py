@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from optax.contrib import ScheduleFreeState
 
 from lrjax.finder import trees
 from lrjax.finder.programs import compiled
+from lrjax.optimizers import evaluation_params
 from lrjax.typing import LossFn, OptimizerFactory, PyTree
 
 
@@ -104,24 +104,6 @@ def evaluation(evaluate: LossFn) -> Callable[[Carry, PyTree], jax.Array]:
         return _at_least_float32(evaluate(params, batch, **state))
 
     return read
-
-
-def evaluation_params(opt_state: optax.OptState, params: PyTree) -> PyTree:
-    """The averaged parameters ``x = (y - (1 - b1) z) / b1`` of a schedule-free optimizer, else ``params``."""
-
-    def is_schedule_free(node: Any) -> bool:
-        return isinstance(node, ScheduleFreeState)
-
-    for state in filter(is_schedule_free, jax.tree.leaves(opt_state, is_leaf=is_schedule_free)):
-        params = jax.tree.map(
-            lambda z, y, b1=state.b1: (
-                y if isinstance(z, optax.MaskedNode) else ((y - (1 - b1) * z) / b1).astype(y.dtype)
-            ),
-            state.z,
-            params,
-            is_leaf=lambda node: isinstance(node, optax.MaskedNode),
-        )
-    return params
 
 
 def tabulated(init: Callable[[jax.Array], PyTree], seeds: np.ndarray) -> PyTree:

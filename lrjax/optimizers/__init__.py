@@ -4,12 +4,16 @@ from lrjax.optimizers._preset import Monitor, PresetState
 from lrjax.optimizers.adam import adam
 from lrjax.optimizers.adamw import adamw
 from lrjax.optimizers.clipping import ClipState, clip_gradients
+from lrjax.optimizers.dadapt import dadapt_adamw
 from lrjax.optimizers.decay_mask import NO_DECAY, decay_mask
 from lrjax.optimizers.gan import GanOptimizers, GanState, Player, gan_init, gan_optimizers
 from lrjax.optimizers.gan_step import GanMetrics, gan_step
 from lrjax.optimizers.lamb import lamb
 from lrjax.optimizers.lion import LionHyperparameters, lion, lion_from_adamw
+from lrjax.optimizers.muon import muon
+from lrjax.optimizers.prodigy import prodigy
 from lrjax.optimizers.rmsprop import rmsprop
+from lrjax.optimizers.schedule_free import evaluation_params, schedule_free_adamw
 from lrjax.optimizers.sgd import sgd
 
 __all__ = [
@@ -25,13 +29,18 @@ __all__ = [
     "adam",
     "adamw",
     "clip_gradients",
+    "dadapt_adamw",
     "decay_mask",
+    "evaluation_params",
     "gan_init",
     "gan_optimizers",
     "gan_step",
     "lamb",
     "lion",
     "lion_from_adamw",
+    "muon",
+    "prodigy",
     "rmsprop",
+    "schedule_free_adamw",
     "sgd",
 ]

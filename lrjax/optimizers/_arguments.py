@@ -61,6 +61,13 @@ def scheduled_decay(call: str, argument: str, value: Any) -> Any:
     return number_or_schedule(call, argument, value, low=0.0, below=1.0)
 
 
+def betas(call: str, value: Any) -> tuple[Any, Any]:
+    """The decays of the first moment, which may be a schedule, and of the second."""
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        _checks.refuse_type(call, "betas", "a pair of decays", value)
+    return scheduled_decay(call, "betas[0]", value[0]), decay(call, "betas[1]", value[1])
+
+
 def weight_decay(call: str, argument: str, value: Any) -> Any:
     """A decay per step of at least zero, or a schedule of them."""
     return number_or_schedule(call, argument, value, low=0.0)

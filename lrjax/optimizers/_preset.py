@@ -66,11 +66,11 @@ class Step(NamedTuple):
         """The ``decay`` of a moving average at this update, or 1 in a step that is skipped."""
         return jnp.where(self.finite, self.at(decay), 1.0)
 
-    def decay(self, weight_decay: ScalarOrSchedule, mask: Any) -> optax.GradientTransformation:
-        """Adds ``weight_decay * params`` where ``mask`` says so; at a decay known to be 0 it needs no parameters."""
+    def decay(self, weight_decay: ScalarOrSchedule, mask: Any, rate: Any = 1.0) -> optax.GradientTransformation:
+        """Adds ``rate * weight_decay * params`` where ``mask`` says so; a known 0 needs no parameters."""
         if not callable(weight_decay) and not _checks.is_traced(weight_decay) and weight_decay == 0.0:
             return optax.identity()
-        return optax.add_decayed_weights(self.at(weight_decay), mask)
+        return optax.add_decayed_weights(rate * self.at(weight_decay), mask)
 
 
 Clock: TypeAlias = Callable[[ClipState], jax.Array]
