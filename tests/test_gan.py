@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import nnx
 from transformations import specification
 
 from lrjax.optimizers import GanOptimizers, gan_init, gan_optimizers, gan_step
@@ -91,7 +88,8 @@ def test_equals_the_loop_written_by_hand(order, steps):
     assert_trees_close(state.generator.params, g)
     assert_trees_close(state.discriminator.params, d)
     assert_trees_close(state.average, average)
-    assert_trees_close(tuple(metrics), tuple(reports))
+    assert_trees_close(tuple(metrics[:4]), tuple(reports))
+    assert metrics[4:] == (None, None, None, None, {}, {})
     assert int(state.step) == STEPS
 
 
@@ -101,7 +99,7 @@ def test_state_keeps_its_structure_and_metrics_are_float32():
         step = gan_step(generator_loss, discriminator_loss, optimizers)
         state, metrics = jax.eval_shape(step, start(optimizers), batch, keys[0])
         assert specification(state) == specification(start(optimizers))
-        assert all((leaf.shape, leaf.dtype) == ((), jnp.float32) for leaf in metrics)
+        assert all((leaf.shape, leaf.dtype) == ((), jnp.float32) for leaf in jax.tree.leaves(metrics))
 
 
 @jax.jit
@@ -120,12 +118,52 @@ def test_the_idle_player_does_not_move(idle):
     assert optax.tree.norm(optax.tree.sub(getattr(after, mover).params, getattr(warm, mover).params)) > 0
 
 
+def test_one_adam_over_both_players_moves_the_idle_one():
+    """The trap that two transformations avoid: zero gradients still step by the momentum that is left."""
+    together = {"generator": generator_params, "discriminator": discriminator_params}
+    gradients = jax.tree.map(jnp.ones_like, together)
+    discriminators_turn = {**gradients, "generator": jax.tree.map(jnp.zeros_like, generator_params)}
+    labels = {name: name for name in together}
+    partition = optax.partition({name: optax.adam(1e-2, b1=0.5) for name in together}, labels)
+    _, warm = partition.update(gradients, partition.init(together), together)
+    moves, _ = partition.update(discriminators_turn, warm, together)
+    # What is left: b1 / (1 + b1) of the first moment, b2 / (1 + b2) of the second.
+    expected = -1e-2 * (0.5 / 1.5) / (0.999 / 1.999) ** 0.5
+    assert_trees_close(moves["generator"], jax.tree.map(lambda leaf: jnp.full_like(leaf, expected), generator_params))
+
+
+@pytest.mark.parametrize("order", ["alternating", "simultaneous"])
+def test_what_each_loss_sees_of_its_opponent(order):
+    """Warm moments or not, the generator rests through all of the discriminator's updates, then answers the right one."""
+    warm, _ = advance((1e-2, 1e-2), start(gan_optimizers()), batches[0], keys[0])
+
+    def distance(params, others):
+        return optax.tree.norm(optax.tree.sub(params, others))
+
+    def d_loss(discriminator, generator, batch, rng):
+        moved = distance(generator, warm.generator.params)
+        return discriminator_loss(discriminator, generator, batch, rng), {"generator_moved": moved}
+
+    def g_loss(generator, discriminator, batch, rng):
+        moved = distance(discriminator, warm.discriminator.params)
+        return generator_loss(generator, discriminator, batch, rng), {"discriminator_moved": moved}
+
+    step = gan_step(g_loss, d_loss, gan_optimizers(1e-2, 1e-2, discriminator_steps=3), order=order)
+    after, metrics = jax.jit(step)(warm, batches[:3], keys[0])
+    assert float(metrics.discriminator_aux["generator_moved"]) == 0.0
+    moved = distance(after.discriminator.params, warm.discriminator.params)
+    seen = moved if order == "alternating" else 0.0
+    np.testing.assert_allclose(metrics.generator_aux["discriminator_moved"], seen, rtol=1e-6)
+    assert moved > 1e-3
+    assert distance(after.generator.params, warm.generator.params) > 1e-3
+
+
 def test_each_player_is_updated_once_per_turn():
     state, _ = run(gan_optimizers(optax.constant_schedule(1e-3), optax.constant_schedule(1e-3)))
     for player in (state.generator, state.discriminator):
         leaves = jax.tree.leaves_with_path(player.opt_state)
         counts = [int(leaf) for path, leaf in leaves if jax.tree_util.keystr(path).endswith(".count")]
-        assert counts == [STEPS] * 3  # clipping, Adam, schedule
+        assert counts == [STEPS] * 2  # clipping, Adam
 
 
 def test_a_loss_moves_its_own_player_only():
@@ -148,25 +186,6 @@ def test_a_loss_moves_its_own_player_only():
     )
 
 
-@pytest.mark.parametrize("steps", [1, 4])
-def test_both_schedules_are_clocked_by_the_gan_step_through_skips(steps):
-    """The critic's rate at GAN step i is schedule(i), for each of its updates, after a lost one too."""
-    optimizers = gan_optimizers(
-        optax.linear_schedule(1.0, 0.0, 10), optax.linear_schedule(10.0, 0.0, 10), discriminator_steps=steps
-    )
-    for optimizer, updates, peak in ((optimizers.generator, 1, 1.0), (optimizers.discriminator, steps, 10.0)):
-        state, seen = optimizer.init(jnp.zeros(1)), []
-        update = jax.jit(optimizer.update)
-        for i in range(5):
-            for j in range(updates):
-                lost = i == 1 and j == 0
-                move, state = update(jnp.array([jnp.nan if lost else 1.0]), state)
-                seen.append(0.0 if lost else -float(move[0]))
-        expected = np.repeat([peak * (1 - i / 10) for i in range(5)], updates)
-        expected[updates] = 0.0
-        np.testing.assert_allclose(seen, expected, rtol=1e-5)
-
-
 def test_a_non_finite_gradient_stops_neither_the_other_player_nor_the_lane():
     optimizers = gan_optimizers(1e-2, 1e-2)
 
@@ -181,7 +200,7 @@ def test_a_non_finite_gradient_stops_neither_the_other_player_nor_the_lane():
     assert not np.allclose(after.discriminator.params["u"], state.discriminator.params["u"], atol=1e-3)
     assert np.isnan(metrics.generator_loss)
     assert np.isfinite(metrics.discriminator_loss)
-    assert int(after.generator.opt_state[0].clip.nonfinite) == 1
+    assert int(after.generator.opt_state.clip.nonfinite) == 1
     again, _ = step(after, jnp.ones(8), keys[1])
     assert not np.allclose(again.generator.params["w"], state.generator.params["w"], atol=1e-3)
 
@@ -232,29 +251,6 @@ def test_any_two_optax_optimizers_will_do():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state, metrics)))
 
 
-def test_flax_nnx_players():
-    graph_g, g = nnx.split(nnx.Linear(2, 1, rngs=nnx.Rngs(0)))
-    graph_d, d = nnx.split(nnx.Linear(1, 1, rngs=nnx.Rngs(1)))
-
-    def logits(d, x):
-        return nnx.merge(graph_d, d)(x)
-
-    def fakes(g, rng):
-        return nnx.merge(graph_g, g)(jax.random.normal(rng, (8, 2)))
-
-    def g_loss(g, d, batch, rng):
-        return jnp.mean(jax.nn.softplus(-logits(d, fakes(g, rng))))
-
-    def d_loss(d, g, batch, rng):
-        return jnp.mean(jax.nn.softplus(logits(d, fakes(g, rng))) + jax.nn.softplus(-logits(d, batch[:, None])))
-
-    optimizers = gan_optimizers()
-    step = gan_step(g_loss, d_loss, optimizers)
-    state, _ = jax.lax.scan(lambda s, x: step(s, *x), gan_init(optimizers, g, d), (batches, keys))
-    assert fakes(state.average, keys[0]).shape == (8, 1)
-    assert specification(state) == specification(gan_init(optimizers, g, d))
-
-
 def test_a_new_rate_does_not_retrace():
     traces = []
 
@@ -267,117 +263,3 @@ def test_a_new_rate_does_not_retrace():
     for rate in (1e-4, 1e-3, 1e-2):
         lane(rate, 2 * rate)
     assert len(traces) == 1
-
-
-def stepped(generator=generator_loss, discriminator=discriminator_loss, batch=batches[0], rng=keys[0], **options):
-    optimizers = gan_optimizers(**options)
-    return gan_step(generator, discriminator, optimizers)(start(optimizers), batch, rng)
-
-
-WRONG_CALLS = [
-    (
-        lambda: gan_optimizers("2e-4"),
-        TypeError,
-        "`gan_optimizers(generator_learning_rate=...)` must be a number or a schedule, got '2e-4' (str)",
-    ),
-    (
-        lambda: gan_optimizers(2e-4, -4e-4),
-        ValueError,
-        "`gan_optimizers(discriminator_learning_rate=...)` must be at least 0, got -0.0004",
-    ),
-    (
-        lambda: gan_optimizers(discriminator_steps=0),
-        ValueError,
-        "`gan_optimizers(discriminator_steps=...)` must be at least 1, got 0",
-    ),
-    (
-        lambda: gan_optimizers(discriminator_steps=1.5),
-        ValueError,
-        "`gan_optimizers(discriminator_steps=...)` must be a whole number, got 1.5",
-    ),
-    (
-        lambda: jax.jit(lambda n: gan_optimizers(discriminator_steps=n))(2),
-        TypeError,
-        "`gan_optimizers(discriminator_steps=...)` must be a number known before tracing, got",
-    ),
-    (lambda: gan_optimizers(b1=1.0), ValueError, "`gan_optimizers(b1=...)` must be less than 1, got 1.0"),
-    (lambda: gan_optimizers(b2="0.9"), TypeError, "`gan_optimizers(b2=...)` must be a number, got '0.9' (str)"),
-    (lambda: gan_optimizers(eps=-1.0), ValueError, "`gan_optimizers(eps=...)` must be at least 0, got -1.0"),
-    (
-        lambda: gan_optimizers(max_norm=0.0),
-        ValueError,
-        "`gan_optimizers(max_norm=...)` must be greater than 0, got 0.0",
-    ),
-    (
-        lambda: gan_optimizers(max_norm=optax.constant_schedule(1.0)),
-        TypeError,
-        "`gan_optimizers(max_norm=...)` must be a number, got <function",
-    ),
-    (
-        lambda: gan_init((optax.adam(1e-3), optax.adam(1e-3)), generator_params, discriminator_params),
-        TypeError,
-        "`gan_init(optimizers=...)` must be GanOptimizers, as gan_optimizers gives them, got (Gradient",
-    ),
-    (
-        lambda: gan_init(gan_optimizers(), {"n": jnp.arange(3)}, discriminator_params),
-        TypeError,
-        "`gan_init(generator_params=...)` must hold floating arrays only, got int32 at ['n']",
-    ),
-    (
-        lambda: gan_init(gan_optimizers(), generator_params, [1.0]),
-        TypeError,
-        "`gan_init(discriminator_params=...)` must hold floating arrays only, got float at [0]",
-    ),
-    (
-        lambda: gan_step(None, discriminator_loss, gan_optimizers()),
-        TypeError,
-        "`gan_step(generator_loss=...)` must be a function (own_params, opponent_params, batch, rng) -> scalar, got",
-    ),
-    (
-        lambda: gan_step(generator_loss, 0.5, gan_optimizers()),
-        TypeError,
-        "`gan_step(discriminator_loss=...)` must be a function",
-    ),
-    (
-        lambda: gan_step(generator_loss, discriminator_loss, optax.adam(1e-3)),
-        TypeError,
-        "`gan_step(optimizers=...)` must be GanOptimizers, as gan_optimizers gives them",
-    ),
-    (
-        lambda: gan_step(generator_loss, discriminator_loss, gan_optimizers(), ema=1.5),
-        ValueError,
-        "`gan_step(ema=...)` must be at most 1, got 1.5",
-    ),
-    (
-        lambda: gan_step(generator_loss, discriminator_loss, gan_optimizers(), order="both"),
-        ValueError,
-        "`gan_step(order=...)` must be one of 'alternating', 'simultaneous', got 'both'",
-    ),
-    (
-        lambda: stepped(generator=lambda g, *_: sample(g, keys[0])),
-        ValueError,
-        "`gan_step(generator_loss=...)` must return a scalar, got float32 of shape (8,)",
-    ),
-    (
-        lambda: stepped(discriminator=lambda d, g, batch, rng: (discriminator_loss(d, g, batch, rng), batch)),
-        TypeError,
-        "`gan_step(discriminator_loss=...)` must return a scalar array, got tuple",
-    ),
-    (
-        lambda: stepped(rng=0),
-        TypeError,
-        "`gan_step(...)(rng=...)` must be one key, such as jax.random.key(0), got 0 (int)",
-    ),
-    (lambda: stepped(rng=keys), TypeError, "`gan_step(...)(rng=...)` must be one key, such as jax.random.key(0)"),
-    (
-        lambda: stepped(discriminator_steps=3),
-        ValueError,
-        "`gan_step(...)(batch=...)` must be stacked along a leading axis of discriminator_steps = 3, got shape (8,)",
-    ),
-]
-
-
-@pytest.mark.parametrize(("call", "error", "message"), WRONG_CALLS, ids=[case[2] for case in WRONG_CALLS])
-def test_wrong_calls_are_refused_by_name(call, error, message):
-    with pytest.raises(error, match=re.escape(message)):
-        call()

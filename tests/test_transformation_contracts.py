@@ -12,6 +12,7 @@ import pytest
 from transformations import FROM_RATE, PRESETS, TRANSFORMATIONS, VARIANTS, specification, tree
 
 import lrjax.optimizers
+from lrjax import optimizers
 
 every_transformation = pytest.mark.parametrize(
     "build", (TRANSFORMATIONS | VARIANTS).values(), ids=(TRANSFORMATIONS | VARIANTS).keys()
@@ -43,11 +44,11 @@ def assert_close(actual, expected, **tolerance):
 
 
 def test_every_public_preset_has_a_row():
+    functions = {name: getattr(lrjax.optimizers, name) for name in lrjax.optimizers.__all__ if name.islower()}
     makers = {
         name
-        for name in lrjax.optimizers.__all__
-        if "-> optax.GradientTransformation"
-        in (inspect.getsource(getattr(lrjax.optimizers, name)) if name.islower() else "")
+        for name, function in functions.items()
+        if "optax.GradientTransformation" in inspect.signature(function).return_annotation
     }
     assert makers - {"param_groups", "layerwise"} == set(PRESETS) | {"clip_gradients"}
 
@@ -113,7 +114,7 @@ def test_a_constant_schedule_equals_the_number(build):
     _, number = train(build(3e-3), params, grads)
     state, schedule = train(build(lambda _: jnp.float32(3e-3)), params, grads)
     assert_close(schedule, number, rtol=1e-6, atol=1e-8)
-    counts = [leaf for path, leaf in jax.tree.leaves_with_path(state) if "count" in jax.tree_util.keystr(path)]
+    counts = [leaf for path, leaf in jax.tree.leaves_with_path(state) if jax.tree_util.keystr(path).endswith(".count")]
     assert counts
     assert all(int(count) == 5 for count in counts)
 
@@ -121,9 +122,11 @@ def test_a_constant_schedule_equals_the_number(build):
 @every_rated
 def test_a_schedule_sees_the_index_of_the_update(build):
     params = tree()
-    _, trajectory = train(build(lambda count: jnp.where(count == 2, 1e-2, 0.0)), params, stacked(4))
+    rate = 1e4 if build in (optimizers.dadapt_adamw, optimizers.prodigy) else 1e-2  # a factor on about 1e-6
+    _, trajectory = train(build(lambda count: jnp.where(count == 2, rate, 0.0)), params, stacked(4))
     moved = np.abs(np.diff(trajectory["weight"], axis=0, prepend=params["weight"][None])).min(axis=(1, 2))
-    np.testing.assert_array_equal(moved > 0, [False, False, True, False])
+    coasting = build is optimizers.dadapt_adamw  # its momentum is one of updates
+    np.testing.assert_array_equal(moved > 0, [False, False, True, coasting])
 
 
 @every_rated
@@ -167,7 +170,8 @@ def test_masked_and_partition_reach_their_leaves_only(build):
     labels = jax.tree.map(lambda choose: "trained" if choose else "frozen", chosen)
     partition = optax.partition({"trained": build(), "frozen": optax.set_to_zero()}, labels)
     alone = {name: grad for name, grad in grads.items() if name != "bias"}
-    expected, _ = build().update(alone, build().init(alone), {name: params[name] for name in alone})
+    params_alone = {name: params[name] for name in alone}
+    expected, _ = build().update(alone, build().init(params_alone), params_alone)
     for optimizer, idle in ((masked, grads["bias"]), (partition, np.zeros(4))):
         updates, _ = optimizer.update(grads, optimizer.init(params), params)
         assert_close(updates, {**expected, "bias": idle}, rtol=1e-6)
