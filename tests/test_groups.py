@@ -13,7 +13,7 @@ import pytest
 from flax import linen, nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformations import specification, tree
+from transformations import specification
 
 from lrjax.finder import range_test
 from lrjax.optimizers.adamw import adamw
@@ -24,9 +24,14 @@ LABELS = {"backbone": ["^encoder/", "norm"], "head": "^head/"}
 SUB_TREES = {"backbone": ("encoder", "norm"), "head": ("head",)}
 
 
-def network(dtype=jnp.float32, seed: int = 0, scale: float = 1.0):
-    names = ("encoder", "norm", "head")
-    return {name: tree(dtype, 10 * seed + i, scale) for i, name in enumerate(names)}
+def network(dtype=jnp.float32, seed: int = 0):
+    """Three layers, a matrix, a vector and a hole in each."""
+    rng = np.random.default_rng(seed)
+
+    def normal(*shape):
+        return jnp.array(rng.normal(size=shape), dtype)
+
+    return {name: {"kernel": normal(2, 3), "bias": normal(3), "unused": None} for name in ("encoder", "norm", "head")}
 
 
 def target():
@@ -45,9 +50,9 @@ def assert_close(actual, expected, **tolerance):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), actual, expected)
 
 
-def descend(optimizer, steps: int = 20, params=None):
+def descend(optimizer, steps: int = 20):
     """Parameters and state after ``steps`` updates, each gradient that of the whole tree."""
-    params = network() if params is None else params
+    params = network()
 
     def step(carry, _):
         params, state = carry
@@ -82,24 +87,17 @@ def test_each_group_goes_as_its_optimizer_alone_on_its_sub_tree():
 
 
 def test_presets_clip_by_their_own_group_s_norm():
-    together, state = descend(param_groups({"backbone": adamw(1e-2), "head": sgd(0.1)}, LABELS))
-    for label, bare in [
-        ("backbone", optax.adamw(1e-2, weight_decay=0.01, mask=lambda p: jax.tree.map(decays, p))),
-        ("head", optax.sgd(0.1)),
-    ]:
+    optimizer = param_groups({"backbone": adamw(1e-2, mask=None), "head": sgd(0.1)}, LABELS)
+    together, _ = descend(optimizer)
+    for label, bare in [("backbone", optax.adamw(1e-2, weight_decay=0.01)), ("head", optax.sgd(0.1))]:
         expected = alone(optax.chain(optax.clip_by_global_norm(1.0), bare), label)
-        assert_close(restricted(together, label), expected, rtol=1e-5, atol=1e-7)
-    params = network()
-    optimizer = param_groups({"backbone": adamw(1e-2), "head": sgd(0.1)}, LABELS)
-    _, state = optimizer.update(gradient(params), optimizer.init(params), params)
+        assert_close(restricted(together, label), expected, rtol=1e-4, atol=1e-6)
+    _, state = jax.jit(optimizer.update)(gradient(network()), optimizer.init(network()), network())
     assert state.clip is None
     for label, group in state.groups.items():
-        expected = optax.global_norm(restricted(gradient(params), label))
+        leaves = jax.tree.leaves(restricted(gradient(network()), label))
+        expected = np.linalg.norm(np.concatenate([np.ravel(leaf) for leaf in leaves]))
         np.testing.assert_allclose(group.clip.norm, expected, rtol=1e-6)
-
-
-def decays(leaf):
-    return leaf.ndim >= 2
 
 
 def test_max_norm_bounds_the_norm_over_all_groups():
@@ -113,17 +111,17 @@ def test_max_norm_bounds_the_norm_over_all_groups():
 
 
 def test_a_preset_s_bound_changes_nothing_below_a_smaller_one_over_all():
-    clipped = param_groups({"backbone": adamw(1e-2), "head": sgd(0.1)}, LABELS, max_norm=0.7)
-    unclipped = {"backbone": adamw(1e-2, max_norm=None), "head": sgd(0.1, max_norm=None)}
+    clipped = param_groups({"backbone": sgd(1e-2), "head": sgd(0.1)}, LABELS, max_norm=0.7)
+    unclipped = {"backbone": sgd(1e-2, max_norm=None), "head": sgd(0.1, max_norm=None)}
     assert_close(descend(clipped)[0], descend(param_groups(unclipped, LABELS, max_norm=0.7))[0], rtol=1e-6)
 
 
-@pytest.mark.parametrize("entry", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("entry", [np.nan, -np.inf])
 def test_with_max_norm_a_non_finite_gradient_skips_the_step_of_all_groups(entry):
     schedule = optax.cosine_decay_schedule(1e-2, 20)
     transforms = {"backbone": optax.adamw(schedule), "head": sgd(schedule, 0.9)}
     optimizer = param_groups(transforms, LABELS, max_norm=lambda count: 1.0 + count)
-    params = network()
+    params, healthy = network(), jnp.ones(3)
 
     @jax.jit
     def advance(params, state, scale):
@@ -132,14 +130,14 @@ def test_with_max_norm_a_non_finite_gradient_skips_the_step_of_all_groups(entry)
         updates, state = optimizer.update(grads, state, params)
         return updates, optax.apply_updates(params, updates), state
 
-    _, params, state = advance(params, optimizer.init(params), 1.0)
-    updates, unmoved, skipped = advance(params, state, jnp.array([1.0, entry, 1.0, 1.0]))
+    _, params, state = advance(params, optimizer.init(params), healthy)
+    updates, unmoved, skipped = advance(params, state, jnp.array([1.0, entry, 1.0]))
     assert all((np.asarray(leaf) == 0).all() for leaf in jax.tree.leaves(updates))
     jax.tree.map(np.testing.assert_array_equal, unmoved, params)
     jax.tree.map(np.testing.assert_array_equal, skipped.partition, state.partition)
     assert (int(skipped.clip.count), int(skipped.clip.nonfinite)) == (1, 1)
     assert not np.isfinite(skipped.clip.norm)
-    resumed, expected = advance(params, skipped, 1.0), advance(params, state, 1.0)
+    resumed, expected = advance(params, skipped, healthy), advance(params, state, healthy)
     jax.tree.map(np.testing.assert_array_equal, resumed[:2], expected[:2])
     jax.tree.map(np.testing.assert_array_equal, resumed[2].partition, expected[2].partition)
 
@@ -149,7 +147,7 @@ def test_without_max_norm_a_preset_skips_the_step_of_its_own_group():
     params = network()
     grads = gradient(params)
     grads["head"]["bias"] = grads["head"]["bias"].at[0].set(jnp.nan)
-    updates, state = optimizer.update(grads, optimizer.init(params), params)
+    updates, state = jax.jit(optimizer.update)(grads, optimizer.init(params), params)
     assert all((np.asarray(leaf) == 0).all() for leaf in jax.tree.leaves(updates["head"]))
     assert all((np.asarray(leaf) != 0).all() for leaf in jax.tree.leaves(updates["encoder"]))
     assert [int(state.groups[label].clip.nonfinite) for label in ("backbone", "head")] == [0, 1]
@@ -168,12 +166,16 @@ FORMS = {
     "patterns": (LABELS, None),
     "patterns, whatever the case": ({"backbone": "ENCODER|Norm", "head": "Head"}, None),
     "patterns and a default": ({"head": "^head"}, "backbone"),
-    "a function": (lambda path, leaf: "head" if path.startswith("head/") else "backbone", None),
-    "a function and a default": (lambda path, leaf: "head" if path.startswith("head/") else None, "backbone"),
+    "a function": (lambda path, _: "head" if path.startswith("head/") else "backbone", None),
+    "a function and a default": (lambda path, _: "head" if path.startswith("head/") else None, "backbone"),
     "a prefix": ({"encoder": "backbone", "norm": "backbone", "head": "head"}, None),
     "a prefix and a default": ({"encoder": None, "norm": "backbone", "head": "head"}, "backbone"),
     "a whole tree": (
-        {name: jax.tree.map(lambda _, n=name: "head" if n == "head" else "backbone", tree()) for name in network()},
+        {
+            name: {"kernel": label, "bias": label, "unused": None}
+            for label, layers in SUB_TREES.items()
+            for name in layers
+        },
         None,
     ),
 }
@@ -188,17 +190,15 @@ def test_all_forms_of_labels_say_the_same(labels, default):
 
 
 def test_a_function_sees_the_leaf():
-    optimizer = param_groups(
-        {"matrices": optax.scale(2.0), "others": optax.scale(3.0)},
-        lambda path, leaf: "matrices" if leaf.ndim == 2 else "others",
-    )
-    updates, _ = optimizer.update(tree(), optimizer.init(tree()))
-    factors = jax.tree.map(lambda new, old: np.mean(new / old), updates, tree())
-    assert factors == {"weight": 2.0, "bias": pytest.approx(3.0), "scale": pytest.approx(3.0), "unused": None}
+    transforms = {"matrices": optax.scale(2.0), "others": optax.scale(3.0)}
+    optimizer = param_groups(transforms, lambda _, leaf: "matrices" if leaf.ndim == 2 else "others")
+    updates, _ = optimizer.update(network(), optimizer.init(network()))
+    for leaf, factor in (("kernel", 2.0), ("bias", 3.0)):
+        np.testing.assert_allclose(updates["head"][leaf], factor * network()["head"][leaf], rtol=1e-7)
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.sampled_from("abc"), min_size=9, max_size=9), st.floats(0.1, 10.0))
+@given(st.lists(st.sampled_from("abc"), min_size=6, max_size=6), st.floats(0.1, 10.0))
 def test_every_leaf_gets_its_group_s_update(labels, max_norm):
     """Over the labels in use; scales show which transformation a leaf went through."""
     scales = {label: factor for label, factor in {"a": 2.0, "b": -1.0, "c": 0.5}.items() if label in labels}
@@ -212,31 +212,37 @@ def test_every_leaf_gets_its_group_s_update(labels, max_norm):
 
 
 class LinenNet(linen.Module):
+    """Two layers."""
+
     @linen.compact
-    def __call__(self, x):
+    def __call__(self, x):  # noqa: D102
         return linen.Dense(1, name="head")(linen.relu(linen.Dense(4, name="encoder")(x)))
 
 
 class NnxNet(nnx.Module):
-    def __init__(self, rngs):
+    """Two layers and statistics that are no parameters."""
+
+    def __init__(self, rngs):  # noqa: D107
         self.encoder = nnx.Linear(3, 4, rngs=rngs)
         self.norm = nnx.BatchNorm(4, rngs=rngs)
         self.head = nnx.Linear(4, 1, rngs=rngs)
 
-    def __call__(self, x):
+    def __call__(self, x):  # noqa: D102
         return self.head(jax.nn.relu(self.norm(self.encoder(x))))
 
 
 class EquinoxNet(eqx.Module):
+    """Two layers and a field that is no array."""
+
     encoder: eqx.nn.Linear
     head: eqx.nn.Linear
     depth: int
 
-    def __init__(self, key):
+    def __init__(self, key):  # noqa: D107
         self.encoder, self.head = eqx.nn.Linear(3, 4, key=key), eqx.nn.Linear(4, 1, key=key)
         self.depth = 2
 
-    def __call__(self, x):
+    def __call__(self, x):  # noqa: D102
         return self.head(jax.nn.relu(self.encoder(x)))
 
 
@@ -283,38 +289,40 @@ def test_nnx_optimizer_trains_with_it():
     before = jax.tree.map(jnp.copy, nnx.state(model, nnx.Param))
     transforms = {"backbone": optax.set_to_zero(), "head": adamw(1e-2)}
     optimizer = nnx.Optimizer(model, param_groups(transforms, MODELS["nnx"][1], max_norm=1.0), wrt=nnx.Param)
-    optimizer.update(model, nnx.grad(lambda model: jnp.mean(model(jnp.ones((2, 3))) ** 2))(model))
+
+    @nnx.jit
+    def step(model, optimizer):
+        optimizer.update(model, nnx.grad(lambda model: jnp.mean((model(jnp.ones((2, 3))) - 1.0) ** 2))(model))
+
+    step(model, optimizer)
     after = nnx.state(model, nnx.Param)
     np.testing.assert_array_equal(after["encoder"]["kernel"][...], before["encoder"]["kernel"][...])
     assert not np.array_equal(after["head"]["bias"][...], before["head"]["bias"][...])
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-@pytest.mark.parametrize("max_norm", [None, 1.0, lambda count: 1.0 + count])
-def test_state_and_updates_keep_structure_and_dtypes_in_a_scan(dtype, max_norm):
+@pytest.mark.parametrize("max_norm", [None, lambda count: 1.0 + count])
+def test_state_and_updates_keep_structure_and_dtypes(dtype, max_norm):
     optimizer = param_groups({"backbone": optax.adam(1e-2), "head": adamw(1e-2)}, LABELS, max_norm=max_norm)
     params, grads = network(dtype), network(dtype, seed=1)
-    (params, state), updates = jax.lax.scan(
-        lambda carry, _: ((carry[0], optimizer.update(grads, carry[1], carry[0])[1]), None),
-        (params, optimizer.init(params)),
-        length=3,
-    )
-    updates, state = optimizer.update(grads, state, params)
+    state = optimizer.init(params)
+    updates, first = jax.eval_shape(optimizer.update, grads, state, params)
+    _, second = jax.eval_shape(optimizer.update, grads, first, params)
     assert specification(updates) == specification(grads)
-    assert specification(state) == specification(optimizer.init(params))
+    assert specification(first) == specification(second) == specification(state)
     assert isinstance(state, ParamGroupsState)
 
 
 def test_vmap_over_one_group_s_rate_and_the_bound():
     def trained(rate, max_norm):
-        optimizer = param_groups({"backbone": adamw(1e-2), "head": adamw(rate)}, LABELS, max_norm=max_norm)
+        optimizer = param_groups({"backbone": optax.sgd(1e-2), "head": adamw(rate)}, LABELS, max_norm=max_norm)
         return descend(optimizer, 5)[0]
 
-    rates, bounds = jnp.array([1e-3, 1e-2, 0.1]), jnp.array([0.5, 1.0, 2.0])
-    together = jax.vmap(trained)(rates, bounds)
+    rates, bounds = jnp.array([1e-3, 0.1]), jnp.array([0.5, 2.0])
+    together, one = jax.vmap(trained)(rates, bounds), jax.jit(trained)
     for lane, (rate, bound) in enumerate(zip(rates, bounds, strict=True)):
         actual = jax.tree.map(lambda leaf, i=lane: leaf[i], together)
-        assert_close(actual, trained(float(rate), float(bound)), rtol=1e-5, atol=1e-7)
+        assert_close(actual, one(rate, bound), rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("empty", [{}, (), {"unused": None}, {"encoder": {"unused": optax.MaskedNode()}}])
@@ -328,13 +336,10 @@ def test_trees_without_leaves(empty, max_norm):
 
 
 def test_extra_arguments_reach_every_group():
-    def scaled_by_value(updates, params=None, *, value):
-        return jax.tree.map(lambda update: update * value, updates)
+    def update(updates, state, params=None, *, value):
+        return jax.tree.map(lambda update: update * value, updates), state
 
-    by_value = optax.GradientTransformationExtraArgs(
-        lambda params: optax.EmptyState(),
-        lambda updates, state, params=None, *, value: (scaled_by_value(updates, params, value=value), state),
-    )
+    by_value = optax.GradientTransformationExtraArgs(optax.identity().init, update)
     optimizer = param_groups({"backbone": by_value, "head": optax.identity()}, LABELS)
     updates, _ = optimizer.update(network(), optimizer.init(network()), network(), value=3.0)
     assert_close(updates["encoder"], jax.tree.map(lambda leaf: 3.0 * leaf, network()["encoder"]), rtol=1e-7)
@@ -343,11 +348,11 @@ def test_extra_arguments_reach_every_group():
 
 def test_it_nests_and_is_masked():
     """A mask hides leaves from the patterns, as an outer group does."""
-    inner = param_groups({"matrix": optax.scale(2.0), "rest": optax.scale(3.0)}, {"matrix": "weight"}, default="rest")
+    inner = param_groups({"matrix": optax.scale(2.0), "rest": optax.scale(3.0)}, {"matrix": "kernel"}, default="rest")
     outer = param_groups({"backbone": inner, "head": optax.scale(5.0)}, LABELS)
     updates, _ = outer.update(network(), outer.init(network()))
     for name, factors in (("encoder", (2.0, 3.0)), ("head", (5.0, 5.0))):
-        for leaf, factor in zip(("weight", "bias"), factors, strict=True):
+        for leaf, factor in zip(("kernel", "bias"), factors, strict=True):
             np.testing.assert_allclose(updates[name][leaf], factor * network()[name][leaf], rtol=1e-7)
     masked = optax.masked(
         param_groups({"all": optax.scale(2.0)}, {"all": "^head/"}), {"encoder": False, "norm": False, "head": True}
@@ -360,7 +365,7 @@ def test_optax_maps_over_the_parameters_in_the_state():
     labels = {"encoder": "backbone", "norm": "backbone", "head": "head"}
     optimizer = param_groups({"backbone": optax.adam(1e-2), "head": optax.adam(1e-2)}, labels, max_norm=1.0)
     state = optax.tree_utils.tree_map_params(optimizer, lambda leaf: leaf + 7.0, optimizer.init(network()))
-    assert (state.groups["head"][0].mu["head"]["weight"] == 7.0).all()
+    assert (state.groups["head"][0].mu["head"]["kernel"] == 7.0).all()
     assert int(state.groups["head"][0].count) == 0
 
 
@@ -382,20 +387,26 @@ def test_a_range_test_over_one_group_s_rate():
     rates = [0.3, 1e-3, 0.03]
     result = range_test(loss_fn, START, (X, Y), optimizer, rates)
     for rate, losses in zip(rates, result.losses[:, 0], strict=True):
-        players = {
-            "backbone": optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-2, weight_decay=0.01)),
-            "head": optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate)),
-        }
-        params = jax.tree.map(jnp.asarray, START)
-        states = {name: player.init(params[name]) for name, player in players.items()}
-        expected = []
-        for batch in zip(X, Y, strict=True):
-            loss, grads = jax.value_and_grad(loss_fn)(params, batch)
-            expected.append(loss)
-            for name, player in players.items():
-                updates, states[name] = player.update(grads[name], states[name], params[name])
-                params[name] = optax.apply_updates(params[name], updates)
-        np.testing.assert_allclose(losses, expected, rtol=1e-4)
+        np.testing.assert_allclose(losses, by_hand(rate), rtol=1e-4)
+
+
+@jax.jit
+def by_hand(head_rate):
+    """The loss before each update of two optimizers that share nothing but the loss."""
+    optimizers = {"backbone": optax.adamw(1e-2, weight_decay=0.01), "head": optax.adam(head_rate)}
+    optimizers = {name: optax.chain(optax.clip_by_global_norm(1.0), bare) for name, bare in optimizers.items()}
+
+    def step(carry, batch):
+        params, states = carry
+        loss, grads = jax.value_and_grad(loss_fn)(params, batch)
+        for name, optimizer in optimizers.items():
+            updates, states[name] = optimizer.update(grads[name], states[name], params[name])
+            params[name] = optax.apply_updates(params[name], updates)
+        return (params, states), loss
+
+    params = jax.tree.map(jnp.asarray, START)
+    states = {name: optimizer.init(params[name]) for name, optimizer in optimizers.items()}
+    return jax.lax.scan(step, (params, states), (X, Y))[1]
 
 
 PAIR = {"backbone": optax.sgd(0.1), "head": optax.sgd(0.1)}
@@ -469,54 +480,56 @@ WRONG_LABELS = [
     (
         {"backbone": "^encoder/", "head": "head"},
         network(),
-        "must be a claim for every leaf (default= takes the rest), got none for 'norm/bias', 'norm/scale', 'norm/weight'",
+        "a claim for every leaf (default= takes the rest), got none for 'norm/bias', 'norm/kernel'",
     ),
     (
         {"backbone": "^layer0", "head": "^layer1"},
         WIDE,
-        "got none for 'layer2', 'layer3', 'layer4', 'layer5', 'layer6', 'layer7' and 1 more",
+        "a claim for every leaf (default= takes the rest), got none for 'layer2', 'layer3', 'layer4', 'layer5', 'layer6', 'layer7' and 1 more",
     ),
     (
         {"backbone": "^encoder/|norm|bias", "head": "^head/"},
         network(),
-        "must be a single claim for every leaf, got claimed 'head/bias' by 'backbone' and 'head'",
+        "a single claim for every leaf, got 'head/bias' claimed by 'backbone' and 'head'",
     ),
     (
         {"backbone": "encoder|norm|head", "head": "haed"},
         network(),
-        "must be a leaf for every label, got none for 'head'; the paths are 'encoder/bias', 'encoder/scale', 'encoder/weight', 'head/bias', 'head/scale', 'head/weight' and 3 more",
+        "such that each claims a leaf, got none for 'head' with 'haed'; the paths are 'encoder/bias', 'encoder/kernel', 'head/bias', 'head/kernel', 'norm/bias', 'norm/kernel'",
     ),
     (
-        lambda path, leaf: "tail" if path == "norm/bias" else "head",
+        lambda path, _: "tail" if path == "norm/bias" else "head",
         network(),
-        "must be labels of transforms, 'backbone', 'head', got 'tail' for 'norm/bias'",
+        "labels of transforms, 'backbone', 'head', got 'tail' for 'norm/bias'",
     ),
     (
-        lambda path, leaf: None if path == "norm/bias" else "head",
+        lambda path, _: [path],
         network(),
-        "must be a claim for every leaf (default= takes the rest), got none for 'norm/bias'",
+        "labels of transforms, 'backbone', 'head', got ['encoder/bias'] for 'encoder/bias'",
+    ),
+    (
+        lambda path, _: None if path == "norm/bias" else "head",
+        network(),
+        "a claim for every leaf (default= takes the rest), got none for 'norm/bias'",
     ),
     (
         {"encoder": "backbone", "norm": None, "head": "head"},
         network(),
-        "must be a claim for every leaf (default= takes the rest), got none for 'norm/bias', 'norm/scale', 'norm/weight'",
+        "a claim for every leaf (default= takes the rest), got none for 'norm/bias', 'norm/kernel'",
     ),
     (
         {"encoder": "backbone", "head": "head", "neck": "head"},
         network(),
-        "must be a tree of labels in the structure of the parameters or a prefix: ",
+        "a tree of labels in the structure of the parameters or a prefix: ",
     ),
-    ("head", network(), "must be a leaf for every label, got none for 'backbone'"),
+    ("head", network(), "such that each claims a leaf, got none for 'backbone'; the paths"),
 ]
 
 
 @pytest.mark.parametrize(("labels", "params", "message"), WRONG_LABELS, ids=[case[2] for case in WRONG_LABELS])
 def test_labels_that_do_not_fit_the_parameters_are_refused_by_init(labels, params, message):
     optimizer = param_groups(PAIR, labels)
-    with pytest.raises(
-        ValueError,
-        match=re.escape(f"`param_groups(labels=...)` {message}") if message.startswith("must") else re.escape(message),
-    ):
+    with pytest.raises(ValueError, match=re.escape(f"`param_groups(labels=...)` must be {message}")):
         optimizer.init(params)
 
 

@@ -8,7 +8,9 @@ from lrjax.optimizers.dadapt import dadapt_adamw
 from lrjax.optimizers.decay_mask import NO_DECAY, decay_mask
 from lrjax.optimizers.gan import GanOptimizers, GanState, Player, gan_init, gan_optimizers
 from lrjax.optimizers.gan_step import GanMetrics, gan_step
+from lrjax.optimizers.groups import ParamGroupsState, param_groups
 from lrjax.optimizers.lamb import lamb
+from lrjax.optimizers.layerwise import BLOCK_INDEX, FIRST_LAYER, LayerRate, LayerRates, layer_rates, layerwise
 from lrjax.optimizers.lion import LionHyperparameters, lion, lion_from_adamw
 from lrjax.optimizers.muon import muon
 from lrjax.optimizers.prodigy import prodigy
@@ -17,13 +19,18 @@ from lrjax.optimizers.schedule_free import evaluation_params, schedule_free_adam
 from lrjax.optimizers.sgd import sgd
 
 __all__ = [
+    "BLOCK_INDEX",
+    "FIRST_LAYER",
     "NO_DECAY",
     "ClipState",
     "GanMetrics",
     "GanOptimizers",
     "GanState",
+    "LayerRate",
+    "LayerRates",
     "LionHyperparameters",
     "Monitor",
+    "ParamGroupsState",
     "Player",
     "PresetState",
     "adam",
@@ -36,9 +43,12 @@ __all__ = [
     "gan_optimizers",
     "gan_step",
     "lamb",
+    "layer_rates",
+    "layerwise",
     "lion",
     "lion_from_adamw",
     "muon",
+    "param_groups",
     "prodigy",
     "rmsprop",
     "schedule_free_adamw",

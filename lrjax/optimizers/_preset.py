@@ -67,10 +67,20 @@ class Step(NamedTuple):
         return jnp.where(self.finite, self.at(decay), 1.0)
 
     def decay(self, weight_decay: ScalarOrSchedule, mask: Any, rate: Any = 1.0) -> optax.GradientTransformation:
-        """Adds ``rate * weight_decay * params`` where ``mask`` says so; a known 0 needs no parameters."""
+        """Adds ``rate * weight_decay * params`` where ``mask`` says so; a known 0 needs no parameters.
+
+        Without a state, since whether the 0 is known may change from ``init`` to ``update``.
+        """
         if not callable(weight_decay) and not _checks.is_traced(weight_decay) and weight_decay == 0.0:
             return optax.identity()
-        return optax.add_decayed_weights(rate * self.at(weight_decay), mask)
+        decaying = optax.add_decayed_weights(rate * self.at(weight_decay), mask)
+
+        def add(updates: PyTree, params: PyTree) -> PyTree:
+            if params is None:
+                raise ValueError(optax.NO_PARAMS_MSG)
+            return decaying.update(updates, decaying.init(params), params)[0]
+
+        return optax.stateless(add)
 
 
 Clock: TypeAlias = Callable[[ClipState], jax.Array]

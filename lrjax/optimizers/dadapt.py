@@ -120,7 +120,7 @@ def dadapt_adamw(
             estimate = jnp.where(distance > 0.0, numerator / distance, 0.0)
             directions = jax.tree.map(lambda mu, nu: mu / (jnp.sqrt(nu) + eps), mu, nu)
             decay = step.decay(weight_decay, mask, rate)
-            directions, _ = decay.update(directions, decay.init(grads), params)
+            directions, _ = decay.update(directions, optax.EmptyState(), params)
             return jax.tree.map(jnp.negative, directions), DAdaptAdamWState(
                 exp_avg=mu,
                 exp_avg_sq=nu,

@@ -100,6 +100,9 @@ def muon(
     """
     call = "muon"
     learning_rate = _arguments.learning_rate(call, "learning_rate", learning_rate)
+    if _checks.is_traced(ns_steps):
+        hint = "a number known before tracing (under optax.inject_hyperparams: static_args=('ns_steps',))"
+        _checks.refuse_type(call, "ns_steps", hint, ns_steps)
     ns_steps = _checks.count(call, "ns_steps", ns_steps, low=1)
     coefficients = _coefficients(call, ns_coeffs, ns_steps)
     beta = _arguments.decay(call, "beta", beta)

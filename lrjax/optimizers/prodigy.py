@@ -135,7 +135,7 @@ def prodigy(
             estim_lr = jnp.maximum(d, estimate)
             directions = jax.tree.map(lambda mu, nu: mu / (jnp.sqrt(nu) + estim_lr * eps), mu, nu)
             decay = step.decay(weight_decay, mask)
-            directions, _ = decay.update(directions, decay.init(grads), params)
+            directions, _ = decay.update(directions, optax.EmptyState(), params)
             return jax.tree.map(lambda direction: -rate * direction, directions), ProdigyState(
                 exp_avg=mu,
                 exp_avg_sq=nu,
