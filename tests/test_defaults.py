@@ -21,6 +21,7 @@ from lrjax.optimizers import (
 )
 from lrjax.optimizers.defaults import OPTIMIZER_DEFAULTS, SCENARIOS, optimizer_defaults, scenario_defaults
 from lrjax.optimizers.recipes import RECIPES, recipe
+from lrjax.scaling import scale_learning_rate
 
 PRESETS = {
     "sgd": sgd,
@@ -65,13 +66,21 @@ def test_a_row_says_what_the_preset_does(name):
         ("sgd_momentum", 0.001, 0.1, "linear"),
         ("adam", 1e-4, 1e-3, "sqrt"),
         ("adamw", 1e-4, 1e-3, "sqrt"),
-        ("rmsprop", 1e-3, 1e-2, None),
+        ("rmsprop", 1e-3, 1e-2, "sqrt"),
         ("lamb", 6.25e-4, 5e-3, "sqrt"),
     ],
 )
 def test_ranges_and_batch_rules(name, low, high, scaling):
     row = optimizer_defaults(name)
     assert (row.low, row.high, row.scaling) == (low, high, scaling)
+
+
+@pytest.mark.parametrize("name", [name for name, row in OPTIMIZER_DEFAULTS.items() if row.scaling])
+def test_the_batch_rule_is_the_one_that_scaling_would_choose(name):
+    row = optimizer_defaults(name)
+    scaled = scale_learning_rate(row.learning_rate, 256, 4096, rule=row.scaling, optimizer=name)
+    assert scaled == pytest.approx(row.learning_rate * (16 if row.scaling == "linear" else 4))
+    assert scaled == pytest.approx(scale_learning_rate(row.learning_rate, 256, 4096, optimizer=name))
 
 
 def test_relations_between_optimizers():
@@ -155,8 +164,7 @@ def test_a_table_is_read_only():
         (
             lambda: optimizer_defaults("adagrad"),
             ValueError,
-            "`optimizer_defaults(name=...)` must be one of 'sgd', 'sgd_momentum', 'adam', 'adamw', 'rmsprop', 'lion', "
-            "'lamb', 'schedule_free_adamw', 'dadapt_adamw', 'prodigy', 'muon', got 'adagrad'",
+            "`optimizer_defaults(name=...)` must be one of " + ", ".join(map(repr, PRESETS)) + ", got 'adagrad'",
         ),
         (lambda: optimizer_defaults(adamw), TypeError, "`optimizer_defaults(name=...)` must be one of 'sgd', "),
         (

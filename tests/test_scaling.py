@@ -239,7 +239,7 @@ BAD_SCALING = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("options", "error", "message"), BAD_SCALING, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("options", "error", "message"), BAD_SCALING, ids=[case[2] for case in BAD_SCALING])
 def test_bad_arguments_of_scale_learning_rate(options, error, message):
     with pytest.raises(error, match=f"^{re.escape(message)}$"):
         scale_learning_rate(**{"learning_rate": 0.1, "base_batch_size": 256, "batch_size": 512} | options)
@@ -524,7 +524,7 @@ BAD_NOISE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("options", "error", "message"), BAD_NOISE, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("options", "error", "message"), BAD_NOISE, ids=[case[2] for case in BAD_NOISE])
 def test_bad_arguments_of_gradient_noise_scale(options, error, message):
     good = {
         "loss_fn": quadratic,

@@ -6,6 +6,14 @@ from lrjax.optimizers.adamw import adamw
 from lrjax.optimizers.clipping import ClipState, clip_gradients
 from lrjax.optimizers.dadapt import dadapt_adamw
 from lrjax.optimizers.decay_mask import NO_DECAY, decay_mask
+from lrjax.optimizers.defaults import (
+    OPTIMIZER_DEFAULTS,
+    SCENARIOS,
+    OptimizerDefaults,
+    ScenarioDefaults,
+    optimizer_defaults,
+    scenario_defaults,
+)
 from lrjax.optimizers.gan import GanOptimizers, GanState, Player, gan_init, gan_optimizers
 from lrjax.optimizers.gan_step import GanMetrics, gan_step
 from lrjax.optimizers.groups import ParamGroupsState, param_groups
@@ -14,6 +22,7 @@ from lrjax.optimizers.layerwise import BLOCK_INDEX, FIRST_LAYER, LayerRate, Laye
 from lrjax.optimizers.lion import LionHyperparameters, lion, lion_from_adamw
 from lrjax.optimizers.muon import muon
 from lrjax.optimizers.prodigy import prodigy
+from lrjax.optimizers.recipes import RECIPES, Recipe, recipe
 from lrjax.optimizers.rmsprop import rmsprop
 from lrjax.optimizers.schedule_free import evaluation_params, schedule_free_adamw
 from lrjax.optimizers.sgd import sgd
@@ -22,6 +31,9 @@ __all__ = [
     "BLOCK_INDEX",
     "FIRST_LAYER",
     "NO_DECAY",
+    "OPTIMIZER_DEFAULTS",
+    "RECIPES",
+    "SCENARIOS",
     "ClipState",
     "GanMetrics",
     "GanOptimizers",
@@ -30,9 +42,12 @@ __all__ = [
     "LayerRates",
     "LionHyperparameters",
     "Monitor",
+    "OptimizerDefaults",
     "ParamGroupsState",
     "Player",
     "PresetState",
+    "Recipe",
+    "ScenarioDefaults",
     "adam",
     "adamw",
     "clip_gradients",
@@ -48,9 +63,12 @@ __all__ = [
     "lion",
     "lion_from_adamw",
     "muon",
+    "optimizer_defaults",
     "param_groups",
     "prodigy",
+    "recipe",
     "rmsprop",
+    "scenario_defaults",
     "schedule_free_adamw",
     "sgd",
 ]
