@@ -119,6 +119,103 @@ def test_an_outlier_does_not_use_up_the_norm():
     np.testing.assert_allclose(clipped, [0.5**0.5, 0.5**0.5], rtol=1e-6)
 
 
+def leaves_of_every_rank(seed: int, scale: float = 1.0, dtype=np.float32) -> dict[str, jax.Array]:
+    shapes = {
+        "scalar": (),
+        "vector": (7,),
+        "row": (1, 6),
+        "matrix": (5, 3),
+        "stacked": (2, 4, 3),
+        "kernel": (3, 3, 2, 4),
+    }
+    rng = np.random.default_rng(seed)
+    return {name: jnp.asarray(rng.normal(size=shape) * scale, dtype) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("ratio", [0.01, 0.3, 100.0])
+def test_adaptive_clipping_is_optax_s(ratio):
+    params, grads = leaves_of_every_rank(0), leaves_of_every_rank(1)
+    params["vector"] = jnp.zeros(7)  # bounded as if its norm were 1e-3
+    optimizer = clip_gradients(None, adaptive=ratio)
+    clipped, state = optimizer.update(grads, optimizer.init(params), params)
+    expected, _ = optax.adaptive_grad_clip(ratio).update(grads, optax.EmptyState(), params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9), clipped, expected)
+    assert int(state.clipped) == 1
+
+
+def test_adaptive_clipping_takes_kernels_of_five_axes_and_all_magnitudes():
+    rng = np.random.default_rng(0)
+    params, grads = rng.normal(size=(2, 3, 3, 2, 4)), rng.normal(size=(2, 3, 3, 2, 4))
+    norms = [np.sqrt((leaf**2).sum((0, 1, 2, 3), keepdims=True)) for leaf in (params, grads)]
+    optimizer = clip_gradients(None, adaptive=0.01)
+    for scale in (1e-30, 1.0, 1e25):
+        grad, param = jnp.float32(grads * scale * 10), jnp.float32(params * scale)
+        clipped, _ = optimizer.update(grad, optimizer.init(param), param)
+        bound = 0.01 * np.maximum(norms[0] * scale, 1e-3)
+        expected = grads * 10 * scale * np.minimum(1.0, bound / (norms[1] * 10 * scale))
+        np.testing.assert_allclose(clipped, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("scale", "bound"), [(1.0, 0.5), (1.0, 50.0), (1e25, 1.0), (1e-30, 1e-33)])
+def test_block_rms_is_bounded_leaf_by_leaf(scale, bound):
+    grads = leaves_of_every_rank(2, scale)
+    clipped, state = clip(grads, None, max_block_rms=bound)
+    for name, grad in grads.items():
+        wide = np.asarray(grad, np.float64)
+        np.testing.assert_allclose(clipped[name], wide * min(1.0, bound / np.sqrt(np.mean(wide**2))), rtol=1e-5)
+    assert int(state.clipped) == (bound < scale)
+    if scale == 1.0:
+        expected, _ = optax.clip_by_block_rms(bound).update(grads, optax.EmptyState())
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), clipped, expected)
+
+
+def test_bounds_compose_from_the_small_to_the_large():
+    params, grads = leaves_of_every_rank(0), leaves_of_every_rank(1, 5.0)
+    optimizer = clip_gradients(0.2, max_value=2.0, max_block_rms=1.5, adaptive=0.5)
+    clipped, state = optimizer.update(grads, optimizer.init(params), params)
+    chained = optax.chain(
+        optax.clip(2.0), optax.clip_by_block_rms(1.5), optax.adaptive_grad_clip(0.5), optax.clip_by_global_norm(0.2)
+    )
+    expected, _ = chained.update(grads, chained.init(params), params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-9), clipped, expected)
+    assert float(state.norm) == pytest.approx(
+        float(reference([np.asarray(leaf) for leaf in grads.values()], 1.0)[1]), rel=1e-6
+    )
+    reversed_order = optax.chain(*(optax.clip_by_global_norm(0.2), optax.adaptive_grad_clip(0.5)))
+    other, _ = reversed_order.update(grads, reversed_order.init(params), params)
+    assert not np.allclose(clipped["matrix"], other["matrix"], rtol=1e-2)
+
+
+@pytest.mark.parametrize("entry", [np.nan, np.inf])
+def test_a_non_finite_entry_passes_no_bound(entry):
+    grads = {
+        name: leaf.at[...].set(entry) if name == "scalar" else leaf for name, leaf in leaves_of_every_rank(3).items()
+    }
+    params = leaves_of_every_rank(4)
+    optimizer = clip_gradients(1.0, max_value=1.0, max_block_rms=1.0, adaptive=0.1)
+    clipped, state = optimizer.update(grads, optimizer.init(params), params)
+    assert all((np.asarray(leaf) == 0).all() for leaf in jax.tree.leaves(clipped))
+    assert (int(state.nonfinite), int(state.clipped)) == (1, 0)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_half_precision_keeps_its_dtype_through_every_bound(dtype):
+    params, grads = leaves_of_every_rank(0, dtype=dtype), leaves_of_every_rank(1, 100.0, dtype)
+    optimizer = clip_gradients(1.0, max_value=50.0, max_block_rms=1.0, adaptive=0.1)
+    clipped, _ = optimizer.update(grads, optimizer.init(params), params)
+    wide = [jax.tree.map(jnp.float32, tree) for tree in (grads, params)]
+    expected, _ = optimizer.update(wide[0], optimizer.init(params), wide[1])
+    for name, leaf in clipped.items():
+        assert leaf.dtype == dtype
+        np.testing.assert_allclose(jnp.float32(leaf), expected[name], rtol=3e-2, atol=1e-6)
+
+
+def test_adaptive_clipping_says_that_it_needs_parameters():
+    optimizer = clip_gradients(adaptive=0.01)
+    with pytest.raises(ValueError, match=r"`clip_gradients\(adaptive=...\)` bounds by the parameters: call update"):
+        optimizer.update(jnp.ones(3), optimizer.init(jnp.ones(3)))
+
+
 def test_none_disables_either_bound():
     grads = jnp.array([3.0, -4.0])
     np.testing.assert_array_equal(clip(grads, None)[0], grads)
@@ -232,6 +329,16 @@ WRONG_CALLS = [
         lambda: clip_gradients(max_value=optax.constant_schedule(1.0)),
         TypeError,
         "`clip_gradients(max_value=...)` must be a number, got <function",
+    ),
+    (
+        lambda: clip_gradients(max_block_rms=0),
+        ValueError,
+        "`clip_gradients(max_block_rms=...)` must be greater than 0, got 0",
+    ),
+    (
+        lambda: clip_gradients(adaptive="0.01"),
+        TypeError,
+        "`clip_gradients(adaptive=...)` must be a number, got '0.01' (str)",
     ),
     (
         lambda: clip_gradients(skip_nonfinite=1),

@@ -7,59 +7,36 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from toy_gan import (
+    STEPS,
+    batches,
+    discriminator_loss,
+    discriminator_params,
+    generator_loss,
+    generator_params,
+    keys,
+    run,
+    start,
+)
 from transformations import specification
 
 from lrjax.optimizers import GanOptimizers, gan_init, gan_optimizers, gan_step
-
-STEPS = 6
-generator_params = {"w": jnp.array([0.5, -1.0]), "b": jnp.array(0.1)}
-discriminator_params = {"u": jnp.array([1.0, 0.5, -0.5])}
-batches = jax.random.normal(jax.random.key(0), (STEPS, 8))
-keys = jax.random.split(jax.random.key(1), STEPS)
-
-
-def sample(generator, rng):
-    """Fakes of the same shape as a batch."""
-    return generator["w"][0] * jax.random.uniform(rng, (8,)) + generator["w"][1] + generator["b"]
-
-
-def score(discriminator, x):
-    """The discriminator's logit."""
-    first, second, third = discriminator["u"]
-    return first + second * x + third * x**2
-
-
-def generator_loss(generator, discriminator, batch, rng):
-    return jnp.mean(jax.nn.softplus(-score(discriminator, sample(generator, rng)))) + generator["b"] * jnp.mean(batch)
-
-
-def discriminator_loss(discriminator, generator, batch, rng):
-    real, fake = score(discriminator, batch), score(discriminator, sample(generator, rng))
-    return jnp.mean(jax.nn.softplus(-real) + jax.nn.softplus(fake))
-
-
-def start(optimizers):
-    return gan_init(optimizers, generator_params, discriminator_params)
-
-
-def run(optimizers, batches=batches, keys=keys, **options):
-    """Final state and stacked metrics of a scan over ``gan_step``."""
-    step = gan_step(generator_loss, discriminator_loss, optimizers, **options)
-    return jax.jit(lambda xs: jax.lax.scan(lambda state, x: step(state, *x), start(optimizers), xs))((batches, keys))
 
 
 def assert_trees_close(actual, expected, rtol=1e-5, atol=1e-7):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol), actual, expected)
 
 
+ADAM = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam(b1=0.5))
+update_adam = jax.jit(ADAM.update)
+d_gradient, g_gradient = (jax.jit(jax.value_and_grad(loss)) for loss in (discriminator_loss, generator_loss))
+
+
 def by_hand(order: str, steps: int, ema: float = 0.9):
     """The same training written out with two optax optimizers and the plain GAN step as their clock."""
     rates = (lambda gan_step: 1e-2 / (1 + gan_step)), (lambda gan_step: 3e-2 * 0.8**gan_step)
-    adam = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam(b1=0.5))
-    update_adam = jax.jit(adam.update)
-    d_gradient, g_gradient = (jax.jit(jax.value_and_grad(loss)) for loss in (discriminator_loss, generator_loss))
     g, d, average = generator_params, discriminator_params, generator_params
-    g_state, d_state = adam.init(g), adam.init(d)
+    g_state, d_state = ADAM.init(g), ADAM.init(d)
     reports = []
     for i in range(STEPS):
         rngs = jax.random.split(keys[i], steps + 1)

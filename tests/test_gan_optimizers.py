@@ -114,11 +114,12 @@ def test_the_players_share_the_clock_inside_a_gan_step(steps):
     optimizers = gan_optimizers(lambda i: 1e-2 * (1 + i), lambda i: 3e-2 * (1 + i), discriminator_steps=steps)
     step = jax.jit(gan_step(loss, loss, optimizers))
     state = gan_init(optimizers, jnp.ones(2), jnp.ones(2))
-    for i in range(4):
-        good = jnp.ones((steps,) if steps > 1 else ())
-        # One update of the discriminator is lost in step 1, and the last one with the generator's in step 2.
-        batch = {1: good.at[0].set(jnp.nan), 2: good.at[-1].set(jnp.nan)}[i] if steps > 1 and i in (1, 2) else good
-        state, _ = step(state, jnp.float32(jnp.nan) if steps == 1 and i == 1 else batch, jax.random.key(i))
+    batches = np.ones((4, steps), np.float32)
+    batches[1, 0] = np.nan  # a lost update of the discriminator, and of the generator if it is the only slice
+    if steps > 1:
+        batches[2, -1] = np.nan  # a lost update of both
+    for i, batch in enumerate(batches):
+        state, _ = step(state, jnp.asarray(batch if steps > 1 else batch[0]), jax.random.key(i))
     np.testing.assert_allclose(state.generator.opt_state.learning_rate, 4e-2, rtol=1e-6)
     np.testing.assert_allclose(state.discriminator.opt_state.learning_rate, 12e-2, rtol=1e-6)
     assert int(state.generator.opt_state.clip.nonfinite) == 1

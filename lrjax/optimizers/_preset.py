@@ -16,6 +16,12 @@ from lrjax.optimizers.clipping import ClipState, clip_gradients
 from lrjax.typing import PyTree, ScalarOrSchedule
 
 
+def require(params: PyTree) -> None:
+    """Refuse an update without the parameters."""
+    if params is None:
+        raise ValueError("this optimizer's update needs the parameters: call update(grads, state, params)")
+
+
 class Monitor(NamedTuple):
     """What ``monitor=True`` records of the last update, float32 scalars.
 
@@ -76,8 +82,7 @@ class Step(NamedTuple):
         decaying = optax.add_decayed_weights(rate * self.at(weight_decay), mask)
 
         def add(updates: PyTree, params: PyTree) -> PyTree:
-            if params is None:
-                raise ValueError(optax.NO_PARAMS_MSG)
+            require(params)
             return decaying.update(updates, decaying.init(params), params)[0]
 
         return optax.stateless(add)
@@ -129,8 +134,8 @@ def preset(
     def update(
         grads: PyTree, state: PresetState, params: PyTree = None, **extra_args: Any
     ) -> tuple[PyTree, PresetState]:
-        if monitor and params is None:
-            raise ValueError(optax.NO_PARAMS_MSG)
+        if monitor:
+            require(params)
         grads, clip_state = clip.update(grads, state.clip, params)
         finite = jnp.isfinite(clip_state.norm)
         step = step_after(state.clip, finite)

@@ -11,7 +11,7 @@ from optax.contrib import ProdigyState
 
 from lrjax import _checks
 from lrjax.optimizers import _arguments
-from lrjax.optimizers._preset import Step, preset
+from lrjax.optimizers._preset import Step, preset, require
 from lrjax.optimizers._sums import inner_product, squared, sum_of_moduli
 from lrjax.optimizers.decay_mask import NO_DECAY
 from lrjax.typing import PyTree, ScalarOrSchedule
@@ -120,8 +120,7 @@ def prodigy(
             )
 
         def update(grads: PyTree, state: ProdigyState, params: PyTree = None) -> tuple[PyTree, ProdigyState]:
-            if params is None:
-                raise ValueError(optax.NO_PARAMS_MSG)
+            require(params)
             count, d = optax.safe_increment(state.count), state.estim_lr
             rate = d * step.learning_rate * jnp.sqrt(1 - b2**count) / (1 - step.at(b1) ** count)
             travelled = jax.tree.map(jnp.subtract, state.params0, params)

@@ -12,7 +12,7 @@ from optax.contrib import ScheduleFreeState
 
 from lrjax import _checks
 from lrjax.optimizers import _arguments
-from lrjax.optimizers._preset import Step, preset
+from lrjax.optimizers._preset import Step, preset, require
 from lrjax.optimizers.decay_mask import NO_DECAY
 from lrjax.typing import PyTree, ScalarOrSchedule, Schedule
 
@@ -127,8 +127,7 @@ def schedule_free_adamw(
         def update(
             grads: PyTree, state: ScheduleFreeState, params: PyTree = None, **extra_args: Any
         ) -> tuple[PyTree, ScheduleFreeState]:
-            if params is None:
-                raise ValueError(optax.NO_PARAMS_MSG)
+            require(params)
             moves, base_state = base.update(grads, state.base_optimizer_state, params, **extra_args)
             max_lr = jnp.maximum(state.max_lr, step.learning_rate)
             weight = max_lr**weight_lr_power
