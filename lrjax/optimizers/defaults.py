@@ -132,7 +132,7 @@ OPTIMIZER_DEFAULTS: Table[OptimizerDefaults] = Table(
         ),
         (
             *("schedule_free_adamw", 0.0025, 1e-3, 1e-2, 0.0, "sqrt"),
-            "1 to 10 times AdamW's rate, and a warmup, for runs of unknown length; batches as AdamW. See evaluation_params.",
+            "1 to 10 times AdamW's rate and a warmup; for runs of unknown length. See evaluation_params.",
             "Defazio et al., arXiv:2405.15682; github.com/facebookresearch/schedule_free",
         ),
         (
