@@ -1,7 +1,8 @@
 """A small GAN on scikit-learn's handwritten digits: two optimizers, two schedules, one jitted loop.
 
 The Fréchet distance between generated and real digits, on their first 20 principal components, is printed
-before and after; a full run has to bring it to a fifth of its start.
+before and after; a full run has to bring it to a fifth of its start. The picture shows the digits beside what the
+steps reported: how many of both kinds the discriminator knew, and how far the generated digits spread.
 
     python examples/digits_gan.py [--steps 12000] [--seed 0] [--output output] [--smoke]
 """
@@ -57,10 +58,14 @@ def generator_loss(generator: Params, discriminator: Params, batch: jax.Array, r
     return jnp.mean(jax.nn.softplus(-mlp(discriminator, generate(generator, rng))))
 
 
-def discriminator_loss(discriminator: Params, generator: Params, batch: jax.Array, rng: jax.Array) -> jax.Array:
-    """Cross-entropy of telling real digits from fakes."""
-    real, fake = mlp(discriminator, batch), mlp(discriminator, generate(generator, rng))
-    return jnp.mean(jax.nn.softplus(-real)) + jnp.mean(jax.nn.softplus(fake))
+def discriminator_loss(
+    discriminator: Params, generator: Params, batch: jax.Array, rng: jax.Array
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Cross-entropy of telling real digits from fakes, and what the accuracies and the spread are measured on."""
+    fake = generate(generator, rng)
+    real_logits, fake_logits = mlp(discriminator, batch), mlp(discriminator, fake)
+    loss = jnp.mean(jax.nn.softplus(-real_logits)) + jnp.mean(jax.nn.softplus(fake_logits))
+    return loss, {"real_logits": real_logits, "fake_logits": fake_logits, "real": batch, "fake": fake}
 
 
 def players_optimizers(steps: int) -> GanOptimizers:
@@ -95,16 +100,44 @@ class FrechetDistance:
         return float(np.sum((mean - self.mean) ** 2) + np.trace(self.covariance) + np.trace(covariance) - 2 * cross)
 
 
-def draw(real: np.ndarray, fake: np.ndarray, title: str, path: Path) -> None:
-    """Real digits beside generated ones, 8 by 8 of each."""
-    figure, axes = plt.subplots(1, 2, figsize=(9, 4.9), layout="constrained")
-    for ax, images, name in zip(axes, (real, fake), ("real", "generated"), strict=True):
-        padded = np.pad(images[:64].reshape(8, 8, 8, 8), [(0, 0), (0, 0), (1, 1), (1, 1)], constant_values=-1)
-        ax.imshow(padded.transpose(0, 2, 1, 3).reshape(80, 80), cmap="gray", vmin=-1, vmax=1)
-        ax.set_title(name)
-        ax.set_axis_off()
+def draw_digits(ax: plt.Axes, images: np.ndarray, title: str) -> None:
+    """64 digits, 8 by 8."""
+    padded = np.pad(images[:64].reshape(8, 8, 8, 8), [(0, 0), (0, 0), (1, 1), (1, 1)], constant_values=-1)
+    ax.imshow(padded.transpose(0, 2, 1, 3).reshape(80, 80), cmap="gray", vmin=-1, vmax=1)
+    ax.set_title(title)
+    ax.set_axis_off()
+
+
+def draw_curve(ax: plt.Axes, values: np.ndarray, label: str) -> None:
+    """One of the reported numbers, each point the mean of a hundredth of the run."""
+    width = max(1, len(values) // 100)
+    means = values[: len(values) // width * width].reshape(-1, width).mean(axis=1)
+    ax.plot((np.arange(len(means)) + 0.5) * width, means, label=label, linewidth=1.5)
+
+
+def draw(real: np.ndarray, fake: np.ndarray, reports: GanMetrics, title: str, path: Path) -> None:
+    """Real digits, generated ones, and the run's reports."""
+    figure = plt.figure(figsize=(13, 4.9), layout="constrained")
     figure.suptitle(title)
-    figure.savefig(path, dpi=120)
+    grid = figure.add_gridspec(2, 3, width_ratios=[1, 1, 0.9])
+    draw_digits(figure.add_subplot(grid[:, 0]), real, "real")
+    draw_digits(figure.add_subplot(grid[:, 1]), fake, "generated")
+    accuracy, spread = (figure.add_subplot(grid[row, 2]) for row in (0, 1))
+    draw_curve(accuracy, reports.real_accuracy, "real")
+    draw_curve(accuracy, reports.fake_accuracy, "generated")
+    accuracy.axhline(0.5, color="gray", linewidth=0.8, linestyle=":")
+    accuracy.annotate("guessing", (0.99, 0.49), xycoords=("axes fraction", "data"), ha="right", va="top", color="gray")
+    accuracy.set(title="share that the discriminator knew", ylim=(0.4, 1.02))
+    accuracy.tick_params(labelbottom=False)
+    accuracy.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 0.16))
+    draw_curve(spread, reports.spread_ratio, "generated / real")
+    spread.axhline(0.6, color="gray", linewidth=0.8, linestyle=":")
+    spread.annotate("collapse", (0.99, 0.59), xycoords=("axes fraction", "data"), ha="right", va="top", color="gray")
+    spread.set(title="spread, generated / real", xlabel="GAN step", ylim=(0.4, 1.2))
+    for ax in (accuracy, spread):
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.set_xlim(0, len(reports.spread_ratio))
+    figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
@@ -139,25 +172,28 @@ def main() -> None:
 
     start = distance(samples())
     print(f"Fréchet distance before training: {start:.2f}")
-    before, after = arguments.output / "digits_gan_before.png", arguments.output / "digits_gan_after.png"
-    draw(real, samples(), f"before training: Fréchet distance {start:.2f}", before)
 
     digits = jnp.asarray(real, jnp.float32)
     rngs = jax.random.split(rng_train, steps)
+    segments = []
     with tqdm(total=steps, unit="step") as progress:
         for first in range(0, steps, SEGMENT):
             state, metrics = segment(state, digits, rngs[first : first + SEGMENT])
+            segments.append(metrics)
             progress.update(len(metrics.generator_loss))
             progress.set_postfix(
-                G=f"{metrics.generator_loss.mean():.2f}",
-                D=f"{metrics.discriminator_loss.mean():.2f}",
+                real=f"{metrics.real_accuracy.mean():.0%}",
+                fake=f"{metrics.fake_accuracy.mean():.0%}",
+                spread=f"{metrics.spread_ratio.mean():.2f}",
                 distance=f"{distance(samples()):.2f}",
             )
 
     end = distance(samples())
-    print(f"Fréchet distance after {steps} steps: {end:.2f}, {end / start:.3f} of its start")
-    draw(real, samples(), f"after {steps} steps: Fréchet distance {end:.2f}", after)
-    print(f"Pictures: {before}, {after}")
+    print(f"Fréchet distance after {steps:,} steps: {end:.2f}, {end / start:.3f} of its start")
+    reports = jax.tree.map(lambda *parts: np.concatenate(parts), *segments)
+    path = arguments.output / "digits_gan_after.png"
+    draw(real, samples(), reports, f"After {steps:,} steps: Fréchet distance {end:.2f}", path)
+    print(f"Picture: {path}")
     if not arguments.smoke and end > TARGET_RATIO * start:
         raise SystemExit(f"The distance should have come down to {TARGET_RATIO} of its start.")
 

@@ -136,7 +136,9 @@ def test_what_each_loss_sees_of_its_opponent(order):
 
 
 def test_each_player_is_updated_once_per_turn():
-    state, _ = run(gan_optimizers(optax.constant_schedule(1e-3), optax.constant_schedule(1e-3)))
+    state = start(gan_optimizers())
+    for batch, key in zip(batches, keys, strict=True):
+        state, _ = advance((1e-3, 1e-3), state, batch, key)
     for player in (state.generator, state.discriminator):
         leaves = jax.tree.leaves_with_path(player.opt_state)
         counts = [int(leaf) for path, leaf in leaves if jax.tree_util.keystr(path).endswith(".count")]

@@ -81,6 +81,17 @@ VARIANTS: dict[str, Callable[[], optax.GradientTransformation]] = {
     "gan_optimizers, critic of three steps": lambda: (
         optimizers.gan_optimizers(2e-4, optax.linear_schedule(4e-4, 0.0, 10), discriminator_steps=3).discriminator
     ),
+    "gan_optimizers, optimistic under a scheduled bound": lambda: (
+        optimizers.gan_optimizers(optimistic=True, max_norm=lambda step: 1.0 / (1 + step)).discriminator
+    ),
+    "param_groups, clipped together": lambda: optimizers.param_groups(
+        {"matrices": optimizers.adamw(1e-2), "others": optax.sgd(1e-2, 0.9)},
+        {"matrices": "weight", "others": "bias|scale"},
+        max_norm=1.0,
+    ),
+    "layerwise behind adamw": lambda: optax.chain(
+        optimizers.adamw(), optimizers.layerwise({"weight": 0.1}, default=1.0)
+    ),
 }
 """Arguments away from their defaults that change the state or the path through the code."""
 

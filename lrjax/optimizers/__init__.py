@@ -14,7 +14,9 @@ from lrjax.optimizers.defaults import (
     optimizer_defaults,
     scenario_defaults,
 )
-from lrjax.optimizers.gan import GanOptimizers, GanState, Player, gan_init, gan_optimizers
+from lrjax.optimizers.gan import GanOptimizers, gan_init, gan_optimizers
+from lrjax.optimizers.gan_presets import GAN_PRESETS, GanPreset
+from lrjax.optimizers.gan_state import GanModelState, GanState, Player
 from lrjax.optimizers.gan_step import GanMetrics, gan_step
 from lrjax.optimizers.groups import ParamGroupsState, param_groups
 from lrjax.optimizers.lamb import lamb
@@ -30,13 +32,16 @@ from lrjax.optimizers.sgd import sgd
 __all__ = [
     "BLOCK_INDEX",
     "FIRST_LAYER",
+    "GAN_PRESETS",
     "NO_DECAY",
     "OPTIMIZER_DEFAULTS",
     "RECIPES",
     "SCENARIOS",
     "ClipState",
     "GanMetrics",
+    "GanModelState",
     "GanOptimizers",
+    "GanPreset",
     "GanState",
     "LayerRate",
     "LayerRates",

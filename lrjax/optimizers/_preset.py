@@ -89,7 +89,7 @@ class Step(NamedTuple):
 
 
 Clock: TypeAlias = Callable[[ClipState], jax.Array]
-"""The index of the coming update, which the learning rate's schedule reads."""
+"""The index of the coming update, which the schedules of the learning rate and of ``max_norm`` read."""
 
 
 def applied(clip: ClipState) -> jax.Array:
@@ -116,9 +116,11 @@ def preset(
         learning_rate: A number, a traced scalar or a schedule.
         max_norm: As in ``clip_gradients``.
         monitor: Whether the norms of updates and parameters are recorded.
-        clock: What a scheduled learning rate counts.
+        clock: What a scheduled learning rate and a scheduled ``max_norm`` count.
     """
-    clip = clip_gradients(max_norm)
+
+    def clip_at(count: jax.Array) -> optax.GradientTransformation:
+        return clip_gradients((lambda _: max_norm(count)) if callable(max_norm) else max_norm)
 
     def step_after(clip_state: ClipState, finite: jax.Array) -> Step:
         rate = learning_rate(clock(clip_state)) if callable(learning_rate) else learning_rate
@@ -126,7 +128,7 @@ def preset(
         return Step(clip_state.count, finite, jnp.asarray(rate, dtype))
 
     def init(params: PyTree) -> PresetState:
-        clip_state = clip.init(params)
+        clip_state = clip_gradients().init(params)
         step = step_after(clip_state, jnp.array(True))  # noqa: FBT003 (an array's value)
         record = Monitor(jnp.float32(0.0), global_norm(params).value) if monitor else None
         return PresetState(step.learning_rate, clip_state, optimizer(step).init(params), record)
@@ -136,7 +138,7 @@ def preset(
     ) -> tuple[PyTree, PresetState]:
         if monitor:
             require(params)
-        grads, clip_state = clip.update(grads, state.clip, params)
+        grads, clip_state = clip_at(clock(state.clip)).update(grads, state.clip)
         finite = jnp.isfinite(clip_state.norm)
         step = step_after(state.clip, finite)
         inner = optax.with_extra_args_support(optimizer(step))

@@ -12,28 +12,56 @@ from jax import lax
 
 from lrjax import _checks
 from lrjax.optimizers import _arguments
+from lrjax.optimizers._gan_report import Report, checked, measured
 from lrjax.optimizers._norm import global_norm
-from lrjax.optimizers.gan import GanOptimizers, GanState, Player, check_optimizers
+from lrjax.optimizers.gan import GanOptimizers, check_optimizers
+from lrjax.optimizers.gan_state import GanModelState, GanState, Player
 from lrjax.typing import PyTree
 
-PlayerLoss: TypeAlias = Callable[[PyTree, PyTree, PyTree, jax.Array], jax.Array]
-"""``loss(own_params, opponent_params, batch, rng) -> scalar``; only ``own_params`` are differentiated."""
+PlayerLoss: TypeAlias = Callable[..., Any]
+"""``loss(own_params, opponent_params, batch, rng[, state=]) -> scalar`` or ``(scalar, aux)``."""
 
 
 class GanMetrics(NamedTuple):
     """What one GAN step reports, float32 scalars; the discriminator's are means over its steps.
+
+    The accuracies and spreads are those of the discriminator's ``aux``; what it lacks is read from the
+    generator's, and is None where neither has it.
 
     Attributes:
         generator_loss: The generator's loss before its update.
         discriminator_loss: The discriminator's loss before its update.
         generator_grad_norm: Norm of the generator's gradient before clipping.
         discriminator_grad_norm: Norm of the discriminator's gradient before clipping.
+        real_accuracy: Share of ``aux["real_logits"]`` above 0: real samples taken for real.
+        fake_accuracy: Share of ``aux["fake_logits"]`` below 0: generated samples taken for generated. Both
+            near 1: the discriminator wins; both near 0.5: it cannot tell. A Wasserstein critic's scores have
+            no such zero.
+        spread: ``sqrt(mean(var(aux["fake"], axis=0)))``: the standard deviation of generated samples.
+        spread_ratio: The same divided by that of ``aux["real"]``: near 1 in health; below 0.6 most likely a
+            collapse of the generator.
+        generator_aux: The other entries of the generator's ``aux``.
+        discriminator_aux: The other entries of the discriminator's ``aux``.
     """
 
     generator_loss: jax.Array
     discriminator_loss: jax.Array
     generator_grad_norm: jax.Array
     discriminator_grad_norm: jax.Array
+    real_accuracy: jax.Array | None
+    fake_accuracy: jax.Array | None
+    spread: jax.Array | None
+    spread_ratio: jax.Array | None
+    generator_aux: dict[str, Any]
+    discriminator_aux: dict[str, Any]
+
+
+class Turn(NamedTuple):
+    """A player after its update, the model states after its loss, and what it reports."""
+
+    player: Player
+    model_state: GanModelState | None
+    report: Report
 
 
 def gan_step(
@@ -50,10 +78,14 @@ def gan_step(
     parameters only, and only the player whose turn it is moves.
 
     Args:
-        generator_loss: ``loss(generator_params, discriminator_params, batch, rng) -> scalar``.
-        discriminator_loss: ``loss(discriminator_params, generator_params, batch, rng) -> scalar``: each loss
-            takes its own player first.
-        optimizers: From ``gan_optimizers``.
+        generator_loss: ``loss(generator_params, discriminator_params, batch, rng) -> scalar`` or
+            ``(scalar, aux)``. ``aux`` is a dict: "real_logits", "fake_logits", "real" and "fake" are arrays
+            that ``GanMetrics`` measures, "real" and "fake" one sample per row; "state" is the new
+            ``GanModelState`` where ``gan_init`` was given states (the loss then takes ``state=``); all others
+            are scalars, or trees of them, for the metrics to report.
+        discriminator_loss: ``loss(discriminator_params, generator_params, batch, rng) -> scalar`` or
+            ``(scalar, aux)``: each loss takes its own player first.
+        optimizers: From ``gan_optimizers``, or ``GanOptimizers`` of any two transformations.
         ema: Weight of the old average, from 0 to 1; 0 keeps the generator itself.
         order: "alternating": the generator answers the updated discriminator. "simultaneous": both gradients
             are taken at the parameters that the step began with (measured as the weaker order).
@@ -65,8 +97,10 @@ def gan_step(
         its own. The new state has the structure, shapes and dtypes of the old.
 
     Raises:
-        TypeError: An argument is of the wrong kind; a loss returns no array; ``rng`` is no key.
-        ValueError: An argument is out of its range; a loss is not a scalar; a batch lacks the leading axis.
+        TypeError: An argument is of the wrong kind; a loss returns no array, or an aux that is no dict or has
+            an entry of the wrong kind; ``rng`` is no key.
+        ValueError: An argument is out of its range; a loss is not a scalar; a batch lacks the leading axis; a
+            model state is missing, unexpected, or unlike the old.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -78,8 +112,10 @@ def gan_step(
         >>> def generator_loss(generator, discriminator, batch, rng):
         ...     return jnp.mean(jax.nn.softplus(-score(discriminator, sample(generator, rng))))
         >>> def discriminator_loss(discriminator, generator, batch, rng):
-        ...     fake = score(discriminator, sample(generator, rng))
-        ...     return jnp.mean(jax.nn.softplus(fake) + jax.nn.softplus(-score(discriminator, batch)))
+        ...     fake = sample(generator, rng)
+        ...     real_logits, fake_logits = score(discriminator, batch), score(discriminator, fake)
+        ...     loss = jnp.mean(jax.nn.softplus(fake_logits) + jax.nn.softplus(-real_logits))
+        ...     return loss, {"real_logits": real_logits, "fake_logits": fake_logits, "real": batch, "fake": fake}
         >>> optimizers = gan_optimizers(1e-2, 2e-2)
         >>> state = gan_init(optimizers, {"shift": jnp.array(0.0)}, {"a": jnp.array(0.0), "b": jnp.array(0.0)})
         >>> step = gan_step(generator_loss, discriminator_loss, optimizers)
@@ -88,79 +124,94 @@ def gan_step(
         >>> state, metrics = jax.lax.scan(lambda s, x: step(s, *x), state, (batches, keys))
         >>> metrics.generator_loss.shape, bool(state.generator.params["shift"] > 0.5)
         ((300,), True)
+        >>> print(f"fakes found out {metrics.fake_accuracy.mean():.1f}, spread {metrics.spread_ratio.mean():.1f}")
+        fakes found out 0.5, spread 1.0
 
     Source:
         Goodfellow et al., "Generative adversarial nets" (2014); Yazıcı et al., arXiv:1806.04498 (averaging).
     """
     call = "gan_step"
-    losses = {"generator_loss": generator_loss, "discriminator_loss": discriminator_loss}
-    for argument, loss in losses.items():
-        _checks.function(call, argument, loss, "(own_params, opponent_params, batch, rng) -> scalar")
-    check_optimizers(call, optimizers)
+    losses = {"generator": generator_loss, "discriminator": discriminator_loss}
+    for name, loss in losses.items():
+        signature = "(own_params, opponent_params, batch, rng) -> scalar or (scalar, aux)"
+        _checks.function(call, f"{name}_loss", loss, signature)
+    count = check_optimizers(call, optimizers)
     ema = _arguments.number(call, "ema", ema, low=0.0, high=1.0)
     _checks.choice(call, "order", order, ("alternating", "simultaneous"))
-    count = optimizers.discriminator_steps
 
-    def gradient(argument: str, *arguments: Any) -> tuple[jax.Array, PyTree]:
-        def scalar_loss(*arguments: Any) -> jax.Array:
-            return _checked_scalar(argument, losses[argument](*arguments))
+    def take_turn(
+        name: str, player: Player, opponent: PyTree, batch: PyTree, rng: jax.Array, model_state: GanModelState | None
+    ) -> Turn:
+        keywords = {} if model_state is None else {"state": model_state}
 
-        return jax.value_and_grad(scalar_loss)(*arguments)
+        def scalar_loss(params: PyTree) -> Any:
+            return checked(f"{name}_loss", losses[name](params, opponent, batch, rng, **keywords), model_state)
+
+        (loss, (aux, new_state)), grads = jax.value_and_grad(scalar_loss, has_aux=True)(player.params)
+        norm = global_norm(grads)
+        # A batch that spoils the gradient would stay in BatchNorm's averages for ever.
+        held = jax.tree.map(lambda new, old: jnp.where(norm.finite, new, old), new_state, model_state)
+        update = optax.with_extra_args_support(getattr(optimizers, name)).update
+        updates, opt_state = update(grads, player.opt_state, player.params, value=loss)
+        moved = Player(optax.apply_updates(player.params, updates), opt_state)
+        return Turn(moved, held, measured(loss, norm.value, aux))
 
     def step(state: GanState, batch: PyTree, rng: jax.Array) -> tuple[GanState, GanMetrics]:
         _check_key(rng)
         rngs = jax.random.split(rng, count + 1)
 
-        def train_discriminator(player: Player, seen: tuple[PyTree, jax.Array]) -> tuple[Player, Any]:
-            loss, grads = gradient("discriminator_loss", player.params, state.generator.params, *seen)
-            return _descend(player, optimizers.discriminator, loss, grads), (loss, global_norm(grads).value)
+        def train_discriminator(carry: tuple[Player, Any], seen: tuple[PyTree, jax.Array]) -> tuple[Any, Report]:
+            player, model_state = carry
+            turn = take_turn("discriminator", player, state.generator.params, *seen, model_state)
+            return (turn.player, turn.model_state), turn.report
 
+        carry = state.discriminator, state.model_state
         if count == 1:
-            discriminator, report = train_discriminator(state.discriminator, (batch, rngs[0]))
+            (discriminator, model_state), d_report = train_discriminator(carry, (batch, rngs[0]))
             generator_batch = batch
         else:
             _check_leading_axis(batch, count)
-            discriminator, report = lax.scan(train_discriminator, state.discriminator, (batch, rngs[:count]))
+            (discriminator, model_state), d_reports = lax.scan(train_discriminator, carry, (batch, rngs[:count]))
+            d_report = jax.tree.map(jnp.mean, d_reports)
             generator_batch = jax.tree.map(lambda leaf: leaf[-1], batch)
         opponent = discriminator if order == "alternating" else state.discriminator
-        loss, grads = gradient("generator_loss", state.generator.params, opponent.params, generator_batch, rngs[count])
-        generator = _descend(state.generator, optimizers.generator, loss, grads)
-        discriminator_loss, discriminator_grad_norm = report
+        turn = take_turn("generator", state.generator, opponent.params, generator_batch, rngs[count], model_state)
         return GanState(
             step=optax.safe_increment(state.step),
-            generator=generator,
+            generator=turn.player,
             discriminator=discriminator,
-            average=jax.tree.map(lambda old, new: _toward(old, new, ema), state.average, generator.params),
-        ), GanMetrics(
-            generator_loss=loss.astype(jnp.float32),
-            discriminator_loss=jnp.mean(discriminator_loss.astype(jnp.float32)),
-            generator_grad_norm=global_norm(grads).value,
-            discriminator_grad_norm=jnp.mean(discriminator_grad_norm),
-        )
+            average=jax.tree.map(lambda old, new: _toward(old, new, ema), state.average, turn.player.params),
+            model_state=turn.model_state,
+        ), _metrics(turn.report, d_report)
 
     return step
 
 
-def _descend(player: Player, optimizer: optax.GradientTransformation, loss: jax.Array, grads: PyTree) -> Player:
-    """``player`` after one update of its optimizer."""
-    update = optax.with_extra_args_support(optimizer).update
-    updates, opt_state = update(grads, player.opt_state, player.params, value=loss)
-    return Player(optax.apply_updates(player.params, updates), opt_state)
+def _metrics(generator: Report, discriminator: Report) -> GanMetrics:
+    """Both reports as one."""
+
+    def either(field: str) -> jax.Array | None:
+        value = getattr(discriminator, field)
+        return getattr(generator, field) if value is None else value  # type: ignore[no-any-return]
+
+    return GanMetrics(
+        generator_loss=generator.loss,
+        discriminator_loss=discriminator.loss,
+        generator_grad_norm=generator.grad_norm,
+        discriminator_grad_norm=discriminator.grad_norm,
+        real_accuracy=either("real_accuracy"),
+        fake_accuracy=either("fake_accuracy"),
+        spread=either("spread"),
+        spread_ratio=either("spread_ratio"),
+        generator_aux=generator.aux,
+        discriminator_aux=discriminator.aux,
+    )
 
 
 def _toward(average: jax.Array, new: jax.Array, ema: jax.typing.ArrayLike) -> jax.Array:
     """``average`` moved towards ``new``, in its own dtype."""
     moved = average + (1.0 - ema) * (new.astype(average.dtype) - average)
     return moved.astype(average.dtype)
-
-
-def _checked_scalar(argument: str, loss: Any) -> jax.Array:
-    """``loss`` if it is one real number."""
-    if not isinstance(loss, jax.Array):
-        raise TypeError(f"`gan_step({argument}=...)` must return a scalar array, got {type(loss).__name__}")
-    if loss.shape != () or not jnp.issubdtype(loss.dtype, jnp.floating):
-        raise ValueError(f"`gan_step({argument}=...)` must return a scalar, got {loss.dtype} of shape {loss.shape}")
-    return loss
 
 
 def _check_key(rng: Any) -> None:
