@@ -29,7 +29,7 @@ def reference(leaves: list[np.ndarray], max_norm: float, max_value: float = np.i
 
 def clip(grads, *arguments, **options):
     optimizer = clip_gradients(*arguments, **options)
-    return optimizer.update(grads, optimizer.init(grads))
+    return jax.jit(optimizer.update)(grads, optimizer.init(grads))
 
 
 def values(seed: int, size: int = 12) -> np.ndarray:
@@ -137,7 +137,7 @@ def test_adaptive_clipping_is_optax_s(ratio):
     params, grads = leaves_of_every_rank(0), leaves_of_every_rank(1)
     params["vector"] = jnp.zeros(7)  # bounded as if its norm were 1e-3
     optimizer = clip_gradients(None, adaptive=ratio)
-    clipped, state = optimizer.update(grads, optimizer.init(params), params)
+    clipped, state = jax.jit(optimizer.update)(grads, optimizer.init(params), params)
     expected, _ = optax.adaptive_grad_clip(ratio).update(grads, optax.EmptyState(), params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9), clipped, expected)
     assert int(state.clipped) == 1
@@ -172,7 +172,7 @@ def test_block_rms_is_bounded_leaf_by_leaf(scale, bound):
 def test_bounds_compose_from_the_small_to_the_large():
     params, grads = leaves_of_every_rank(0), leaves_of_every_rank(1, 5.0)
     optimizer = clip_gradients(0.2, max_value=2.0, max_block_rms=1.5, adaptive=0.5)
-    clipped, state = optimizer.update(grads, optimizer.init(params), params)
+    clipped, state = jax.jit(optimizer.update)(grads, optimizer.init(params), params)
     chained = optax.chain(
         optax.clip(2.0), optax.clip_by_block_rms(1.5), optax.adaptive_grad_clip(0.5), optax.clip_by_global_norm(0.2)
     )
@@ -193,7 +193,7 @@ def test_a_non_finite_entry_passes_no_bound(entry):
     }
     params = leaves_of_every_rank(4)
     optimizer = clip_gradients(1.0, max_value=1.0, max_block_rms=1.0, adaptive=0.1)
-    clipped, state = optimizer.update(grads, optimizer.init(params), params)
+    clipped, state = jax.jit(optimizer.update)(grads, optimizer.init(params), params)
     assert all((np.asarray(leaf) == 0).all() for leaf in jax.tree.leaves(clipped))
     assert (int(state.nonfinite), int(state.clipped)) == (1, 0)
 
@@ -202,9 +202,9 @@ def test_a_non_finite_entry_passes_no_bound(entry):
 def test_half_precision_keeps_its_dtype_through_every_bound(dtype):
     params, grads = leaves_of_every_rank(0, dtype=dtype), leaves_of_every_rank(1, 100.0, dtype)
     optimizer = clip_gradients(1.0, max_value=50.0, max_block_rms=1.0, adaptive=0.1)
-    clipped, _ = optimizer.update(grads, optimizer.init(params), params)
+    clipped, _ = jax.jit(optimizer.update)(grads, optimizer.init(params), params)
     wide = [jax.tree.map(jnp.float32, tree) for tree in (grads, params)]
-    expected, _ = optimizer.update(wide[0], optimizer.init(params), wide[1])
+    expected, _ = jax.jit(optimizer.update)(wide[0], optimizer.init(params), wide[1])
     for name, leaf in clipped.items():
         assert leaf.dtype == dtype
         np.testing.assert_allclose(jnp.float32(leaf), expected[name], rtol=3e-2, atol=1e-6)

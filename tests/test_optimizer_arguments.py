@@ -109,21 +109,24 @@ def names_of(mask):
     return {jax.tree_util.keystr(path, simple=True, separator="/") for path, marked in leaves if marked}
 
 
+def still(optimizer):
+    """The first updates where every gradient is zero."""
+    return jax.jit(lambda: optimizer.update(optax.tree.zeros_like(TREE), optimizer.init(TREE), TREE)[0])()
+
+
 def test_what_decays_by_default():
     mask = decay_mask(TREE)
     assert names_of(mask) == DECAYING
     assert jax.tree.structure(mask) == jax.tree.structure(TREE)
-    updates, _ = adamw(0.1, weight_decay=1.0).update(
-        optax.tree.zeros_like(TREE), adamw().init(TREE), TREE
-    )  # fmt: skip
-    assert names_of(jax.tree.map(lambda leaf: bool((leaf != 0).all()), updates)) == DECAYING
+    updates = still(adamw(0.1, weight_decay=1.0))
+    assert names_of(jax.tree.map(lambda leaf: bool((np.asarray(leaf) != 0).all()), updates)) == DECAYING
 
 
 @pytest.mark.parametrize("preset", [adamw, lamb, lion, sgd, rmsprop, schedule_free_adamw, dadapt_adamw, prodigy])
 def test_a_pattern_says_what_does_not_decay(preset):
     optimizer = preset(0.1, weight_decay=1.0, mask="HEAD|attention")
-    updates, _ = optimizer.update(optax.tree.zeros_like(TREE), optimizer.init(TREE), TREE)
-    moved = names_of(jax.tree.map(lambda leaf: bool((leaf != 0).all()), updates))
+    updates = still(optimizer)
+    moved = names_of(jax.tree.map(lambda leaf: bool((np.asarray(leaf) != 0).all()), updates))
     assert moved == {
         *("embed/embedding", "embed/pos_embed", "embed/cls_token", "patch_embed/proj/kernel"),
         *("layers_0/norm1/weight", "layers_0/rescale/kernel", "tokens/embedding_3/weight"),
@@ -330,10 +333,10 @@ def test_helpers_refuse_by_name(call, error, message):
 def test_missing_parameters_are_said_to_be_missing(name):
     optimizer = PRESETS[name](weight_decay=0.1)
     with pytest.raises(ValueError, match="update needs the parameters: call update"):
-        optimizer.update(TREE, optimizer.init(TREE))
+        jax.eval_shape(lambda: optimizer.update(TREE, optimizer.init(TREE)))
 
 
 @pytest.mark.parametrize("optimizer", [adam(), rmsprop(), sgd(momentum=0.9), muon(weight_decay=0.0)])
 def test_without_decay_no_parameters_are_needed(optimizer):
-    updates, _ = optimizer.update(TREE, optimizer.init(TREE))
+    updates, _ = jax.eval_shape(lambda: optimizer.update(TREE, optimizer.init(TREE)))
     assert jax.tree.structure(updates) == jax.tree.structure(TREE)
