@@ -22,7 +22,7 @@ X = GENERATOR.normal(size=(STEPS, 8, 3)).astype(np.float32)
 Y = (X @ np.float32([1, -2, 0.5])).astype(np.float32)
 HELD_OUT = (X[3] + 0.5, Y[3])
 RATES = [*np.geomspace(1e-3, 3e-2, 5), 1e4, 1e20, 1e30]  # an edge near .3, and three that are lost at once
-SMALL = Work(operations=1e5, live_bytes=1000, convolutions=False, loops=False, calls_back=False)
+SMALL = Work(operations=1e5, live_bytes=1000, convolutions=False, calls_back=False)
 LARGE = SMALL._replace(operations=3e9)
 
 

@@ -1,4 +1,4 @@
-"""What one step of one lane does, read from its jaxpr: work, memory, convolutions, loops and calls back to Python."""
+"""What one step of one lane does, read from its jaxpr: work, memory, convolutions and calls back to Python."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import math
 from typing import Any, NamedTuple
 
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
-
-_LOOPS = ("scan", "while")
 
 
 class Work(NamedTuple):
@@ -18,8 +16,6 @@ class Work(NamedTuple):
     live_bytes: int
     """The most that is alive at one time besides the arguments: an upper bound, since fusion keeps less."""
     convolutions: bool
-    loops: bool
-    """A scan or a while within the step."""
     calls_back: bool
     """Python is called from within the step, so that running it once more could be noticed."""
 
@@ -44,7 +40,6 @@ def work_of(closed: ClosedJaxpr) -> Work:
         operations=operations,
         live_bytes=_live_bytes(closed.jaxpr),
         convolutions="conv_general_dilated" in names,
-        loops=any(name in names for name in _LOOPS),
         calls_back=any("callback" in name for name in names),
     )
 
