@@ -42,7 +42,7 @@ def muon(
     ``learning_rate`` defaults to 1e-3, ``weight_decay`` to 0.01 and ``consistent_rms`` to 0.2, so that updates
     have AdamW's size and its rates and decays serve (optax: none, 0 and None); ``weight_decay_mask`` leaves
     out biases, norms and embeddings (optax: all matrices decay, others do not); matrices whose path
-    ``adam_only`` matches, by default embeddings, are trained by Adam like all that is no matrix (optax: every
+    ``adam_only`` matches, by default embeddings, are trained by Adam like all that is no real matrix (optax: every
     matrix by Muon); ``weight_decay`` may be a schedule; gradients are clipped to ``max_norm`` first; a
     non-finite gradient skips the step; half-precision parameters have their momentum and arithmetic in
     float32. optax's ``adaptive``, ``preconditioning`` and dimension numbers are left out.
@@ -121,7 +121,8 @@ def muon(
 
     def labels(params: PyTree) -> PyTree:
         def label(path: tuple[Any, ...], leaf: jax.Array) -> str:
-            return "muon" if jnp.ndim(leaf) == 2 and not pattern.search(path_name(path)) else "adam"
+            real_matrix = jnp.ndim(leaf) == 2 and not jnp.iscomplexobj(leaf)
+            return "muon" if real_matrix and not pattern.search(path_name(path)) else "adam"
 
         return jax.tree.map_with_path(label, params)
 
