@@ -4,14 +4,15 @@
 
 Every step clips the global norm to 1 (the gradients exceed it), applies the optimizer and adds the updates to the
 parameters, in place. lrjax's also checks for non-finite entries and counts. Prints a markdown table: milliseconds as
-medians over rounds in which all contestants of a row take turns, and ratios as medians over the rounds; compile times
-apart. torch is measured where it is installed, as clip_grad_norm_ and the optimizer, in the foreach and the fused
-implementation where it has them.
+medians over rounds in which all contestants of a row take turns in random order, and ratios, lrjax's time over the
+other's, as medians over the rounds; compile times apart. torch is measured where it is installed, as clip_grad_norm_
+and the optimizer, in the foreach and the fused implementation where it has them.
 """
 
 from __future__ import annotations
 
 import argparse
+import random
 import statistics
 import time
 from collections.abc import Callable
@@ -39,6 +40,7 @@ class Contest(NamedTuple):
     torch: tuple[str, dict[str, Any], tuple[str, ...]] | None = None
 
 
+SECONDS_A_ROW = 30  # where the slowest optimizers stop short of all rounds
 BOTH = ("foreach", "fused")
 CONTESTS = {
     "clip_gradients": Contest(optimizers.clip_gradients, lambda _: optax.identity()),
@@ -144,11 +146,12 @@ def measured(name: str, size: float, rounds: int, steps: int) -> str:
         for implementation in contest.torch[2]:
             takes[implementation] = torch_step(*contest.torch[:2], implementation, size)
     times: dict[str, list[float]] = {key: [] for key in takes}
-    for take in takes.values():
-        seconds_of(take, 2)
-    for round_number in range(rounds):
-        order = list(takes) if round_number % 2 else list(reversed(takes))
-        for key in order:
+    turn = sum(seconds_of(take, 2) * (steps + 1) for take in takes.values())
+    rounds = min(rounds, max(5, int(SECONDS_A_ROW / turn)))
+    shuffled = random.Random(0)
+    for _ in range(rounds):
+        for key in shuffled.sample(list(takes), len(takes)):
+            seconds_of(takes[key], 1)  # caches are its own again
             times[key].append(seconds_of(takes[key], steps))
     milliseconds = {key: f"{statistics.median(values) * 1e3:.3f}" for key, values in times.items()}
     ratios = {
@@ -166,7 +169,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=float, nargs="+", default=[1e6, 1e7])
     parser.add_argument("--presets", nargs="+", choices=CONTESTS, default=list(CONTESTS))
     options = parser.parse_args()
-    sizes, rounds = ([1e4], 3) if options.smoke else (options.sizes, 31)
+    sizes, rounds = ([1e4], 3) if options.smoke else (options.sizes, 61)
     print(f"jax {jax.__version__}, optax {optax.__version__}, torch {torch.__version__ if torch else 'not installed'}")
     print()
     print(
