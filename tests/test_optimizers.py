@@ -346,6 +346,15 @@ def test_a_scheduled_max_norm_keeps_the_pace_of_the_rate():
     np.testing.assert_allclose(seen, [1.0, 0.0, 2.0, 3.0], rtol=1e-6)
 
 
+def test_optax_finds_the_applied_rate_of_a_schedule_and_of_groups():
+    optimizer = adamw(optax.linear_schedule(0.1, 0.0, 10))
+    _, state = descend(optimizer, tree(), 3)
+    assert float(optax.tree.get(state, "learning_rate")) == pytest.approx(0.08)
+    groups = optimizers.param_groups({"a": adamw(0.1), "b": sgd(0.5)}, {"a": "weight", "b": "bias|scale"})
+    found = optax.tree.get_all_with_path(groups.init(tree()), "learning_rate")
+    assert [float(rate) for _, rate in found] == [pytest.approx(0.1), pytest.approx(0.5)]
+
+
 def test_the_state_says_what_happened():
     state = adamw().init(tree())
     assert isinstance(state, PresetState)

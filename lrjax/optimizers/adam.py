@@ -35,6 +35,8 @@ def adam(
     ``nu' = b2 * nu + (1 - b2) * g**2``, with t the number of steps applied, this one included,
     ``update = -learning_rate * (mu' / (1 - b1**t)) / (sqrt(nu' / (1 - b2**t) + eps_root) + eps)``.
 
+    ``torch.optim.Adam(params, lr)`` is ``adam(lr, max_norm=None)``.
+
     A skipped step leaves parameters, moments and counts as they were, the clock of every schedule included;
     the state's ``clip.nonfinite`` counts it.
 

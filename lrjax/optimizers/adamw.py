@@ -42,6 +42,8 @@ def adamw(
     ``update = -learning_rate * ((mu' / (1 - b1**t)) / (sqrt(nu' / (1 - b2**t) + eps_root) + eps)
     + weight_decay * params)``.
 
+    ``torch.optim.AdamW(params, lr)`` is ``adamw(lr, mask=None, max_norm=None)``.
+
     A skipped step leaves parameters, moments and counts as they were, the clock of every schedule included;
     the state's ``clip.nonfinite`` counts it.
 
