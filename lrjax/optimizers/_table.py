@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Generic, Protocol, TypeVar
 
 _NOTE_WIDTH = 56
@@ -54,9 +54,15 @@ class Table(Mapping[str, Row], Generic[Row]):
             first, *more = row.lines
             lines.append([*row.cells.values(), first])
             lines.extend([*[""] * len(row.cells), line] for line in more)
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        lines.insert(1, ["-" * width for width in widths])
-        return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+        lines.insert(1, ["-" * max(map(len, column)) for column in zip(*lines, strict=True)])
+        return aligned(lines)
+
+
+def aligned(lines: Sequence[Sequence[str]], justify: Callable[[str, int], str] = str.ljust) -> str:
+    """Lines of cells as text; ``justify`` pads those of all columns but the first, which is flush left."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = ([line[0].ljust(widths[0]), *map(justify, line[1:], widths[1:])] for line in lines)
+    return "\n".join("  ".join(cells).rstrip() for cells in padded)
 
 
 def described(row: TableRow) -> str:

@@ -15,6 +15,7 @@ from lrjax import _checks
 from lrjax.optimizers import _arguments
 from lrjax.optimizers._claims import listed, matching, named_leaves, settled
 from lrjax.optimizers._norm import accumulation_dtype
+from lrjax.optimizers._table import aligned
 from lrjax.optimizers.decay_mask import compiled
 from lrjax.typing import PyTree
 
@@ -129,12 +130,7 @@ class LayerRates(tuple[LayerRate, ...]):
             shown = ("" if value is None else f"{value:.4g}" for value in (layer, multiplier, rate))
             table.append((path, *shown))
         kept = [column for column in zip(*table, strict=True) if any(column[1:]) or column[0] == "path"]
-        widths = [max(map(len, column)) for column in kept]
-        lines = (
-            "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
-            for line in zip(*kept, strict=True)
-        )
-        return "\n".join(line.rstrip() for line in lines)
+        return aligned(list(zip(*kept, strict=True)), str.rjust)
 
 
 def layer_rates(
