@@ -132,22 +132,27 @@ def test_apply_if_finite_beyond_its_limit(name):
     assert_close(resumed, trained(build(name, falling, monitor=True), tree(), 4)[0], rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 @every_preset
-def test_x64(name, dtype, request):
-    start = jax.tree.map(np.asarray, tree())
+def test_x64_keeps_the_dtypes(name, dtype):
+    params = tree(dtype)
     optimizer = build(name, falling, monitor=True)
-    narrow, _ = trained(optimizer, start)
-    request.getfixturevalue("x64")
-    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), start)
     state = optimizer.init(params)
     updates, after = jax.eval_shape(optimizer.update, params, state, params)
     assert specification(updates) == specification(params)
     assert specification(after) == specification(state)
-    moved, _ = trained(optimizer, params)
+
+
+@every_preset
+def test_x64_trains_as_float32_does(name, request):
+    start = jax.tree.map(np.asarray, tree())
+    narrow, _ = trained(build(name, falling, monitor=True), start)
+    request.getfixturevalue("x64")
+    wide, _ = trained(build(name, falling, monitor=True), jax.tree.map(np.float64, start))
     tolerance = 1e-2 if name == "muon" else 1e-4  # Newton-Schulz iterations enlarge rounding
-    assert_close(moved, narrow, rtol=tolerance, atol=1e-5)
-    assert not np.allclose(moved["weight"], start["weight"], atol=1e-7)
+    assert_close(wide, narrow, rtol=tolerance, atol=1e-5)
+    assert not np.allclose(wide["weight"], start["weight"], atol=1e-7)
 
 
 @every_preset

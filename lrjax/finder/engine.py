@@ -112,6 +112,7 @@ class Engine:
                     self.state.departed += self._spilled(self.state.groups)
                 if is_last or len(waves) > 1:
                     self.state.groups = None
+                    memory.return_freed()
                 state.wave += 1
             if self._anyone_ended(stop):
                 break
@@ -300,7 +301,6 @@ class Engine:
             for file, leaf in zip(files, host.state, strict=True):
                 file[start : start + len(leaf)] = leaf
             start += len(host.lanes)
-        memory.return_freed()
         return [Group(lanes, files)]
 
     def _end(self, ended: Ended) -> None:
