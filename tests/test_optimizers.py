@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +28,10 @@ OPTAX = {
     "lion": ("lion", optax.lion, DECAY, {}),
     "muon": ("muon", contrib.muon, {}, NO_MATRIX_IS_ADAMS),
     "muon without Nesterov": ("muon", contrib.muon, {"nesterov": False}, NO_MATRIX_IS_ADAMS),
+    "muon of AdamW's size": (
+        *("muon", partial(contrib.muon, consistent_rms=0.2), {}),
+        NO_MATRIX_IS_ADAMS | {"consistent_rms": 0.2},
+    ),
     "rmsprop": ("rmsprop", optax.rmsprop, {}, {}),
     "rmsprop, centred": ("rmsprop", optax.rmsprop, {"centered": True, "eps_in_sqrt": False, "decay": 0.99}, {}),
     "rmsprop, bias corrected": ("rmsprop", optax.rmsprop, {"bias_correction": True, "initial_scale": 0.1}, {}),
