@@ -142,6 +142,7 @@ def test_the_public_names():
         "scenario_defaults",
         "schedule_free_adamw",
         "schedules",
+        "sensitivity",
         "sgd",
         "suggest",
         "sweep",

@@ -10,6 +10,7 @@ from lrjax.finder.plan import Plan
 from lrjax.finder.problems import Problem
 from lrjax.finder.range_test import range_test
 from lrjax.finder.result import RangeTest
+from lrjax.finder.sensitivity import sensitivity
 from lrjax.finder.suggest import Suggestion, suggest
 from lrjax.finder.supervised import Hyperparams
 from lrjax.finder.sweep import Sweep, sweep
@@ -29,6 +30,7 @@ __all__ = [
     "merge",
     "minibatches",
     "range_test",
+    "sensitivity",
     "suggest",
     "sweep",
     "training",

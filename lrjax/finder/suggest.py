@@ -86,20 +86,9 @@ def suggest(result: Curves, rule: str = "auto", objective: str | None = None) ->
 
     Source: the rule of the lowest regret among those measured for lrjax on short parallel tests.
     """
-    if not all(hasattr(result, name) for name in ("learning_rates", "losses", "validation_losses")):
-        _checks.refuse_type("suggest", "result", "a RangeTest", result)
+    objective = checked_objective("suggest", result, objective)
     _checks.choice("suggest", "rule", rule, RULES)
-    has_validation = result.validation_losses.shape[-1] > 0
-    if objective is None:
-        objective = "validation" if has_validation else "training"
-    _checks.choice("suggest", "objective", objective, OBJECTIVES)
-    if objective == "validation" and not has_validation:
-        _checks.refuse("suggest", "objective", "'training' for a result without validation", repr(objective))
-
-    order = np.argsort(result.learning_rates)
-    rates = result.learning_rates[order]
-    losses = (result.losses if objective == "training" else result.validation_losses)[order]
-    start, final = start_and_final(losses, objective)
+    rates, start, final = by_rate(result, objective)
     started = np.isfinite(start)
     if not (final < start).any():
         smallest = float(rates[0])
@@ -119,6 +108,26 @@ def suggest(result: Curves, rule: str = "auto", objective: str | None = None) ->
         f"; {_about_seeds(start.size, low, high)}{_about_edge(rates, answer, best)}."
     )
     return Suggestion(float(rates[answer]), float(low), float(high), rule, objective, at_boundary, reason)
+
+
+def checked_objective(call: str, result: Curves, objective: str | None) -> str:
+    """The loss to read a result by: the one asked for, else validation where it was measured."""
+    if not all(hasattr(result, name) for name in ("learning_rates", "losses", "validation_losses")):
+        _checks.refuse_type(call, "result", "a RangeTest", result)
+    has_validation = result.validation_losses.shape[-1] > 0
+    if objective is None:
+        objective = "validation" if has_validation else "training"
+    _checks.choice(call, "objective", objective, OBJECTIVES)
+    if objective == "validation" and not has_validation:
+        _checks.refuse(call, "objective", "'training' for a result without validation", repr(objective))
+    return objective
+
+
+def by_rate(result: Curves, objective: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The rates rising, ``[K]``, with the ``start_and_final`` of their lanes."""
+    order = np.argsort(result.learning_rates)
+    losses = (result.losses if objective == "training" else result.validation_losses)[order]
+    return result.learning_rates[order], *start_and_final(losses, objective)
 
 
 def start_and_final(losses: np.ndarray, objective: str) -> tuple[np.ndarray, np.ndarray]:
