@@ -57,6 +57,16 @@ every_optax = pytest.mark.parametrize(("name", "theirs", "options", "ours"), OPT
 VARIANTS = {key: (getattr(optimizers, name), options) for key, (name, _, options, _) in OPTAX.items()} | {
     name: (preset, options) for name, (preset, _, options, _) in RATE_FREE.items()
 }
+DECAYING = {
+    f"{name}, decaying{' with momentum' if options else ''}": (
+        *(getattr(optimizers, name), options | {"weight_decay": 0.5, "mask": None}),
+    )
+    for name, options in [
+        *(("dadapt_adamw", {}), ("prodigy", {}), ("schedule_free_adamw", {})),
+        *(("rmsprop", {"momentum": 0.9, "nesterov": True}), ("sgd", {"momentum": 0.9, "nesterov": True})),
+    ]
+}
+VARIANTS |= DECAYING
 every_preset = pytest.mark.parametrize(("preset", "options"), VARIANTS.values(), ids=VARIANTS.keys())
 every_one = pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS.keys())
 target = tree(seed=9)

@@ -72,6 +72,10 @@ class Step(NamedTuple):
         """The ``decay`` of a moving average at this update, or 1 in a step that is skipped."""
         return jnp.where(self.finite, self.at(decay), 1.0)
 
+    def applied(self, updates: PyTree) -> PyTree:
+        """``updates``, or zeros in a step that is skipped."""
+        return jax.tree.map(lambda update: jnp.where(self.finite, update, 0.0), updates)
+
     def decay(self, weight_decay: ScalarOrSchedule, mask: Any, rate: Any = 1.0) -> optax.GradientTransformation:
         """Adds ``rate * weight_decay * params`` where ``mask`` says so; a known 0 needs no parameters.
 
@@ -92,8 +96,8 @@ Clock: TypeAlias = Callable[[ClipState], jax.Array]
 """The index of the coming update, which the schedules of the learning rate and of ``max_norm`` read."""
 
 
-def applied(clip: ClipState) -> jax.Array:
-    """The number of updates applied: a skipped step does not advance it."""
+def updates_applied(clip: ClipState) -> jax.Array:
+    """The clock that a skipped step does not advance."""
     return clip.count
 
 
@@ -103,7 +107,7 @@ def preset(
     max_norm: ScalarOrSchedule | None,
     *,
     monitor: bool = False,
-    clock: Clock = applied,
+    clock: Clock = updates_applied,
 ) -> optax.GradientTransformationExtraArgs:
     """Clipping → optimizer, in float32, where a non-finite gradient skips the whole step.
 
@@ -112,7 +116,8 @@ def preset(
 
     Args:
         optimizer: Builds the optimizer of one step; passes the decay of each of its moving averages through
-            ``step.hold`` and scales by ``-step.learning_rate``.
+            ``step.hold``, and what they average, where that is more than the gradient, through ``step.applied``;
+            scales by ``-step.learning_rate``.
         learning_rate: A number, a traced scalar or a schedule.
         max_norm: As in ``clip_gradients``.
         monitor: Whether the norms of updates and parameters are recorded.
@@ -143,7 +148,7 @@ def preset(
         step = step_after(state.clip, finite)
         inner = optax.with_extra_args_support(optimizer(step))
         updates, new_inner = inner.update(grads, state.inner, params, **extra_args)
-        updates = jax.tree.map(lambda update: jnp.where(finite, update, 0.0), updates)
+        updates = step.applied(updates)
 
         def hold_scalar(new: jax.Array, old: jax.Array) -> jax.Array:
             return jnp.where(finite, new, old) if new.ndim == 0 else new

@@ -32,9 +32,8 @@ def dadapt_adamw(
 
     A rate of zero, as at the start of a warmup, or a zero gradient in the first steps leaves the estimate as
     it is (optax: NaN); ``betas[0]`` and ``weight_decay`` may be schedules and ``mask`` leaves out biases,
-    norms and embeddings (optax: all decay); gradients are clipped to ``max_norm`` first, which does not
-    change the estimate much; a non-finite gradient skips the step; half-precision parameters have their state
-    and arithmetic in float32.
+    norms and embeddings (optax: all decay); gradients are clipped to ``max_norm`` first; a non-finite
+    gradient skips the step; half-precision parameters have their state and arithmetic in float32.
 
     With the clipped gradient ``g``, ``(b1, b2) = betas``, t the number of steps applied, this one included, and
     ``rate = estim_lr * learning_rate * sqrt(1 - b2**t) / (1 - b1**t)``:

@@ -116,6 +116,7 @@ def rmsprop(
             optax.scale(-step.learning_rate),
         ]
         if momentum is not None:
+            parts.append(optax.stateless(lambda updates, _: step.applied(updates)))
             parts.append(optax.trace(step.hold(momentum), nesterov))
         return optax.chain(*parts)
 

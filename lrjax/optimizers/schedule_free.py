@@ -129,6 +129,7 @@ def schedule_free_adamw(
         ) -> tuple[PyTree, ScheduleFreeState]:
             require(params)
             moves, base_state = base.update(grads, state.base_optimizer_state, params, **extra_args)
+            moves = step.applied(moves)
             max_lr = jnp.maximum(state.max_lr, step.learning_rate)
             weight = max_lr**weight_lr_power
             weight_sum = state.weight_sum + weight
@@ -138,16 +139,13 @@ def schedule_free_adamw(
             def difference(move: jax.Array, z: jax.Array, param: jax.Array) -> jax.Array:
                 return share * (z - param) + (1.0 - b1 + share * b1) * move
 
-            def moved(z: jax.Array, move: jax.Array) -> jax.Array:
-                return z + jnp.where(step.finite, move, 0.0)
-
             return jax.tree.map(difference, moves, state.z, params), ScheduleFreeState(
                 b1=state.b1,
                 weight_sum=weight_sum,
                 step_count=optax.safe_increment(state.step_count),
                 max_lr=max_lr,
                 base_optimizer_state=base_state,
-                z=jax.tree.map(moved, state.z, moves),
+                z=jax.tree.map(jnp.add, state.z, moves),
             )
 
         return optax.GradientTransformationExtraArgs(init, update)
