@@ -17,7 +17,7 @@ from lrjax.typing import LossFn, OptimizerFactory, PyTree
 
 
 class Hyperparams(NamedTuple):
-    """What sets one lane apart from the others."""
+    """What sets one lane apart from the others; the rate may be any tree of arrays that the optimizer is made of."""
 
     learning_rate: Any
     seed: Any
@@ -36,7 +36,7 @@ class Shared(NamedTuple):
 class Carry(NamedTuple):
     """A lane between two updates; ``model_state`` and ``rng`` are None where the run has none."""
 
-    learning_rate: jax.Array
+    learning_rate: Any
     params: PyTree
     opt_state: optax.OptState
     model_state: PyTree
@@ -48,8 +48,17 @@ Start = Callable[[Hyperparams, Shared], Carry]
 Step = Callable[[Carry, PyTree], tuple[Carry, dict[str, jax.Array]]]
 
 
-def supervised(loss_fn: LossFn, optimizer: OptimizerFactory) -> tuple[Start, Step]:
-    """``start(hyperparams, shared) -> carry`` and ``step(carry, batch) -> (carry, metrics)`` of one lane."""
+def supervised(
+    loss_fn: LossFn, optimizer: OptimizerFactory, rate_at: Callable[[Any, jax.Array], Any] | None = None
+) -> tuple[Start, Step]:
+    """``start(hyperparams, shared) -> carry`` and ``step(carry, batch) -> (carry, metrics)`` of one lane.
+
+    The optimizer of a step is made of ``rate_at(hyperparams.learning_rate, step)``, by default of the rate itself.
+    """
+
+    def optimizer_at(rate: Any, step: jax.Array) -> optax.GradientTransformationExtraArgs:
+        made = optimizer(rate if rate_at is None else rate_at(rate, step))
+        return optax.with_extra_args_support(made)
 
     def start(hyperparams: Hyperparams, shared: Shared) -> Carry:
         params = jax.tree.map(jnp.asarray, shared.params)
@@ -57,9 +66,9 @@ def supervised(loss_fn: LossFn, optimizer: OptimizerFactory) -> tuple[Start, Ste
             row = (shared.seeds == hyperparams.seed).argmax()
             params = jax.tree.map(lambda leaf: leaf[row], params)
         return Carry(
-            learning_rate=jnp.asarray(hyperparams.learning_rate),
+            learning_rate=jax.tree.map(jnp.asarray, hyperparams.learning_rate),
             params=params,
-            opt_state=jax.tree.map(jnp.asarray, optimizer(hyperparams.learning_rate).init(params)),
+            opt_state=jax.tree.map(jnp.asarray, optimizer_at(hyperparams.learning_rate, jnp.int32(0)).init(params)),
             model_state=jax.tree.map(jnp.asarray, shared.model_state),
             rng=None if shared.rng is None else jax.random.fold_in(shared.rng, hyperparams.seed),
             step=jnp.int32(0),
@@ -77,8 +86,9 @@ def supervised(loss_fn: LossFn, optimizer: OptimizerFactory) -> tuple[Start, Ste
             return (result, None) if carry.model_state is None else result
 
         (loss, model_state), gradients = jax.value_and_grad(loss_and_state, has_aux=True)(carry.params)
-        transformation = optax.with_extra_args_support(optimizer(carry.learning_rate))
-        updates, opt_state = transformation.update(gradients, carry.opt_state, carry.params, value=loss)
+        updates, opt_state = optimizer_at(carry.learning_rate, carry.step).update(
+            gradients, carry.opt_state, carry.params, value=loss
+        )
         updated = carry._replace(
             params=optax.apply_updates(carry.params, updates),
             opt_state=opt_state,

@@ -1,8 +1,7 @@
-"""Pictures of schedules and of tests, drawn with matplotlib."""
+"""The picture of a range test."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,13 +9,10 @@ import numpy as np
 from lrjax import _checks
 from lrjax.finder.result import RangeTest
 from lrjax.finder.suggest import Suggestion, start_and_final, suggest
-from lrjax.typing import Schedule
+from lrjax.plot._axes import COLORS, axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-_COLORS = {"training": "#8a8f98", "validation": "#1f5fa8", "suggestion": "#c8102e", "diverged": "#3a3f47"}
-_MAX_POINTS = 2000
 
 
 def range_test(result: RangeTest, suggestion: Suggestion | None = None, *, ax: Axes | None = None) -> Axes:
@@ -54,7 +50,7 @@ def range_test(result: RangeTest, suggestion: Suggestion | None = None, *, ax: A
         suggestion = suggest(result)
     elif not isinstance(suggestion, Suggestion):
         _checks.refuse_type(call, "suggestion", "a Suggestion", suggestion)
-    ax = _axes(call, ax)
+    ax = axes(call, ax)
 
     order = np.argsort(result.learning_rates)
     rates = result.learning_rates[order]
@@ -71,7 +67,7 @@ def range_test(result: RangeTest, suggestion: Suggestion | None = None, *, ax: A
     if lost.any():
         heights = np.full(lost.sum(), 0.96)
         style: dict[str, Any] = {
-            "color": _COLORS["diverged"],
+            "color": COLORS["diverged"],
             "marker": "x",
             "linestyle": "none",
             "label": "seeds diverged",
@@ -86,71 +82,9 @@ def range_test(result: RangeTest, suggestion: Suggestion | None = None, *, ax: A
     return ax
 
 
-def schedule(schedules: Schedule | Mapping[str, Schedule], steps: int, *, ax: Axes | None = None) -> Axes:
-    """One schedule, or several by name, over the steps of a run.
-
-    ``learning_rate = schedule(step)`` at the steps 0 to ``steps``, evenly thinned beyond 2,000 of them.
-
-    Args:
-        schedules: A schedule, or a dict of names to schedules.
-        steps: The last step drawn.
-        ax: Where to draw; by default a new figure.
-
-    Returns:
-        The matplotlib axes.
-
-    Raises:
-        ImportError: Where matplotlib is missing.
-        TypeError: Where an argument is of the wrong kind.
-        ValueError: Where ``steps`` is out of range or the dict is empty.
-
-    Example:
-        >>> import lrjax, lrjax.plot
-        >>> axes = lrjax.plot.schedule({"cosine": lrjax.warmup_cosine(1e-3, 1000, warmup_steps=100)}, 1000)
-        >>> print(axes.get_xlabel(), "|", axes.get_ylabel())
-        step | learning rate
-    """
-    call = "plot.schedule"
-    named = schedules if isinstance(schedules, Mapping) else {"": schedules}
-    if not named:
-        _checks.refuse(call, "schedules", "a schedule or a dict with at least one", "an empty dict")
-    for value in named.values():
-        _checks.function(call, "schedules", value, "of the step, or a dict of such functions")
-    steps = _checks.count(call, "steps", steps, low=1)
-    ax = _axes(call, ax)
-
-    points = np.unique(np.linspace(0, steps, min(steps + 1, _MAX_POINTS)).round().astype(np.int64))
-    for name, value in named.items():
-        ax.plot(points, np.broadcast_to(np.asarray(value(points)), points.shape), label=name, linewidth=1.8)
-    ax.set_xlabel("step")
-    ax.set_ylabel("learning rate")
-    ax.set_xlim(0, steps)
-    ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]))
-    ax.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
-    ax.grid(visible=True, alpha=0.25)
-    ax.spines[["top", "right"]].set_visible(False)
-    if any(named):
-        ax.legend(frameon=False)
-    return ax
-
-
-def _axes(call: str, ax: Any) -> Any:
-    """The axes given, or those of a new figure."""
-    try:
-        from matplotlib import pyplot as plt
-        from matplotlib.axes import Axes
-    except ImportError as error:
-        raise ImportError(f"`{call}` needs matplotlib: pip install 'lrjax[plot]'") from error
-    if ax is None:
-        return plt.subplots(figsize=(8, 4.5), layout="constrained")[1]
-    if not isinstance(ax, Axes):
-        _checks.refuse_type(call, "ax", "matplotlib axes", ax)
-    return ax
-
-
 def _line_and_band(ax: Any, rates: np.ndarray, final: np.ndarray, objective: str) -> None:
     """The mean over the seeds, and the band between the smallest and the largest."""
-    color = _COLORS[objective]
+    color = COLORS[objective]
     ax.plot(rates, final.mean(axis=1), color=color, linewidth=1.8, marker=".", label=objective)
     if final.shape[1] > 1:
         ax.fill_between(rates, final.min(axis=1), final.max(axis=1), color=color, alpha=0.2, linewidth=0)
@@ -163,7 +97,7 @@ def _mark_start(ax: Any, starts: list[np.ndarray], finals: list[np.ndarray]) -> 
     if not start or not final.size or final.min() >= max(start):
         return
     top, bottom = max(start), float(final.min())
-    ax.axhline(start[-1], color=_COLORS["diverged"], linewidth=1, linestyle=":", label="loss at the start")
+    ax.axhline(start[-1], color=COLORS["diverged"], linewidth=1, linestyle=":", label="loss at the start")
     if bottom > 0 and top > 5 * bottom:
         ax.set_yscale("log")
         margin = (top / bottom) ** 0.1
@@ -175,7 +109,7 @@ def _mark_start(ax: Any, starts: list[np.ndarray], finals: list[np.ndarray]) -> 
 
 def _mark_suggestion(ax: Any, rates: np.ndarray, suggestion: Suggestion) -> None:
     """A line at the suggested rate with its value, and the interval of the seeds."""
-    color = _COLORS["suggestion"]
+    color = COLORS["suggestion"]
     ax.axvline(suggestion.learning_rate, color=color, linewidth=1.5, label="suggestion")
     if suggestion.low < suggestion.high:
         ax.axvspan(suggestion.low, suggestion.high, color=color, alpha=0.1, linewidth=0)
