@@ -2,17 +2,21 @@
 
 from lrjax import finder, optimizers, plot, scaling, schedules, typing
 from lrjax.finder import (
+    GridTest,
     Halving,
     Plan,
     Problem,
+    RampTest,
     RangeTest,
     Suggestion,
     Sweep,
     from_equinox,
     from_linen,
     from_nnx,
+    grid_test,
     merge,
     minibatches,
+    ramp_test,
     range_test,
     sensitivity,
     suggest,
@@ -61,9 +65,11 @@ from lrjax.schedules import (
 )
 
 __all__ = [
+    "GridTest",
     "Halving",
     "Plan",
     "Problem",
+    "RampTest",
     "RangeTest",
     "Suggestion",
     "Sweep",
@@ -82,6 +88,7 @@ __all__ = [
     "gan_optimizers",
     "gan_step",
     "gradient_noise_scale",
+    "grid_test",
     "infinite",
     "inverse_sqrt",
     "join",
@@ -101,6 +108,7 @@ __all__ = [
     "plot",
     "power",
     "prodigy",
+    "ramp_test",
     "range_test",
     "recipe",
     "rmsprop",

@@ -200,7 +200,7 @@ WRONG = [
         call(learning_rates="0.1"),
         TypeError,
         "range_test(learning_rates=...)",
-        "be a sequence of rates, got '0.1' (str)",
+        "be 'auto' or a sequence of rates, got '0.1' (str)",
     ),
     (call(learning_rates=["0.1"]), TypeError, "range_test(learning_rates=...)", "be a number, got '0.1' (str)"),
     (
@@ -1214,8 +1214,18 @@ WRONG = [
         "be Hyperparams(learning_rate, seed), got {learning_rate: float32[]}",
     ),
     # the others
-    (lambda: suggest([0.1, 0.2]), TypeError, "suggest(result=...)", "be a RangeTest, got [0.1, 0.2] (list)"),
-    (lambda: suggest(result(), rule="steepest"), ValueError, "suggest(rule=...)", "be one of 'auto', got 'steepest'"),
+    (
+        lambda: suggest([0.1, 0.2]),
+        TypeError,
+        "suggest(result=...)",
+        "be a RangeTest, a RampTest or a GridTest, got [0.1, 0.2] (list)",
+    ),
+    (
+        lambda: suggest(result(), rule="best"),
+        ValueError,
+        "suggest(rule=...)",
+        "be one of 'auto', 'steepest', 'valley', 'slide', 'minimum', 'one_decade_below', 'edge', got 'best'",
+    ),
     (
         lambda: suggest(result(), objective="test"),
         ValueError,

@@ -94,9 +94,11 @@ def test_all_is_sorted_and_true(name: str):
 
 def test_the_public_names():
     assert lrjax.__all__ == [
+        "GridTest",
         "Halving",
         "Plan",
         "Problem",
+        "RampTest",
         "RangeTest",
         "Suggestion",
         "Sweep",
@@ -115,6 +117,7 @@ def test_the_public_names():
         "gan_optimizers",
         "gan_step",
         "gradient_noise_scale",
+        "grid_test",
         "infinite",
         "inverse_sqrt",
         "join",
@@ -134,6 +137,7 @@ def test_the_public_names():
         "plot",
         "power",
         "prodigy",
+        "ramp_test",
         "range_test",
         "recipe",
         "rmsprop",

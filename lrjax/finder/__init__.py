@@ -1,6 +1,8 @@
 """Find the learning rate: many short runs side by side, and what they say."""
 
 from lrjax.finder.equinox_problem import from_equinox
+from lrjax.finder.grid_result import GridTest
+from lrjax.finder.grid_test import grid_test
 from lrjax.finder.keeping import Halving
 from lrjax.finder.linen_problem import from_linen
 from lrjax.finder.merge import merge
@@ -8,6 +10,8 @@ from lrjax.finder.minibatches import minibatches
 from lrjax.finder.nnx_problem import from_nnx
 from lrjax.finder.plan import Plan
 from lrjax.finder.problems import Problem
+from lrjax.finder.ramp_result import RampTest
+from lrjax.finder.ramp_test import ramp_test
 from lrjax.finder.range_test import range_test
 from lrjax.finder.result import RangeTest
 from lrjax.finder.sensitivity import sensitivity
@@ -17,18 +21,22 @@ from lrjax.finder.sweep import Sweep, sweep
 from lrjax.finder.training import training
 
 __all__ = [
+    "GridTest",
     "Halving",
     "Hyperparams",
     "Plan",
     "Problem",
+    "RampTest",
     "RangeTest",
     "Suggestion",
     "Sweep",
     "from_equinox",
     "from_linen",
     "from_nnx",
+    "grid_test",
     "merge",
     "minibatches",
+    "ramp_test",
     "range_test",
     "sensitivity",
     "suggest",

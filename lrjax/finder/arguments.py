@@ -27,7 +27,7 @@ def rates(call: str, argument: str, value: Any) -> np.ndarray:
     items = _items(call, argument, value, "a sequence of rates")
     positive = [_checks.number(call, argument, item, above=0) for item in items]
     numbers = np.array([_checks.number(call, argument, item, low=tiny) for item in positive], np.float64)
-    _refuse_duplicates(call, argument, "distinct in float32", numbers.astype(np.float32))
+    refuse_duplicates(call, argument, "distinct in float32", numbers.astype(np.float32))
     return numbers
 
 
@@ -39,14 +39,14 @@ def seeds(call: str, value: Any) -> np.ndarray:
         return np.arange(_checks.count(call, "seeds", value, low=1), dtype=np.int32)
     items = _items(call, "seeds", value, "a count or a sequence of whole numbers")
     numbers = np.array([_checks.count(call, "seeds", item) for item in items], np.int32)
-    _refuse_duplicates(call, "seeds", "distinct", numbers)
+    refuse_duplicates(call, "seeds", "distinct", numbers)
     return numbers
 
 
-def validation_steps(call: str, value: Any, steps: int) -> list[int]:
-    """Numbers of updates in rising order; None means 0, ``steps`` and 9 evenly between."""
+def validation_steps(call: str, value: Any, steps: int, parts: int = 10) -> list[int]:
+    """Numbers of updates in rising order; None means 0 and the ends of ``parts`` even parts of ``steps``."""
     if value is None:
-        return sorted({round(steps * tenth / 10) for tenth in range(11)})
+        return sorted({round(steps * part / parts) for part in range(parts + 1)})
     items = _items(call, "validation_steps", value, "a sequence of whole numbers")
     return sorted({_checks.count(call, "validation_steps", item, high=steps) for item in items})
 
@@ -124,7 +124,7 @@ def _items(call: str, argument: str, value: Any, wanted: str) -> list[Any]:
     return list(value)
 
 
-def _refuse_duplicates(call: str, argument: str, requirement: str, numbers: np.ndarray) -> None:
+def refuse_duplicates(call: str, argument: str, requirement: str, numbers: np.ndarray) -> None:
     """Name the numbers that are given more than once."""
     distinct, counts = np.unique(numbers, return_counts=True)
     if len(distinct) < len(numbers):

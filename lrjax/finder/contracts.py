@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.extend.core import Var
+from jax.extend.core import Jaxpr, Var
 
 from lrjax import _checks
 from lrjax.finder import trees
@@ -19,7 +19,7 @@ from lrjax.finder.segments import Lane
 from lrjax.finder.supervised import Carry, Shared, Step
 from lrjax.typing import LossFn, OptimizerFactory, PyTree
 
-_TRACE_ERRORS = (
+TRACE_ERRORS = (
     jax.errors.ConcretizationTypeError,
     jax.errors.TracerArrayConversionError,
     jax.errors.TracerIntegerConversionError,
@@ -84,27 +84,30 @@ def scalar(call: str, argument: str, result: Any, hint: str) -> None:
         raise TypeError(f"`{call}({argument}=...)` must return a floating-point scalar, got dtype {result.dtype}{hint}")
 
 
-def factory(call: str, optimizer: OptimizerFactory) -> None:
-    """Refuse what is not a function of the rate."""
+def factory(call: str, optimizer: Callable[..., Any], *keywords: str) -> None:
+    """Refuse what is not a function of the rate, and of these keywords."""
     if isinstance(optimizer, optax.GradientTransformation):
         raise TypeError(
             f"`{call}(optimizer=...)` must be a function of the learning rate, got a built optimizer: "
             "pass optax.adamw, not optax.adamw(1e-3)"
         )
-    accepts(call, "optimizer", optimizer, ["learning_rate"])
+    accepts(call, "optimizer", optimizer, ["learning_rate", *(f"{name}=" for name in keywords)])
 
 
-def optimizer(call: str, build: OptimizerFactory, params: PyTree) -> None:
-    """Refuse what is not a function of a traced rate to an optimizer whose state keeps its shapes."""
+def optimizer(call: str, build: OptimizerFactory, params: PyTree, rate: PyTree = None) -> None:
+    """Refuse what is not a function of a traced ``rate``, by default a scalar, to one whose state keeps its shapes."""
     factory(call, build)
 
     def one_update(rate: Any, params: PyTree) -> tuple[PyTree, PyTree]:
         try:
             built = build(rate)
-        except _TRACE_ERRORS as error:
+        except TRACE_ERRORS as error:
+            traced, read = ("a traced learning rate", "the rate cannot read it")
+            if not jax.tree_util.all_leaves([rate]):
+                traced, read = "traced hyperparameters", "them cannot read them"
             raise TypeError(
-                f"`{call}(optimizer=...)` must build its optimizer from a traced learning rate (a Python `if`, `float` "
-                "or NumPy function of the rate cannot read it)"
+                f"`{call}(optimizer=...)` must build its optimizer from {traced} (a Python `if`, `float` or NumPy "
+                f"function of {read})"
             ) from error
         if not isinstance(built, optax.GradientTransformation):
             raise TypeError(
@@ -114,7 +117,8 @@ def optimizer(call: str, build: OptimizerFactory, params: PyTree) -> None:
         update = optax.with_extra_args_support(built).update
         return state, update(params, state, params, value=jnp.zeros(()))[1]
 
-    rate = trees.shaped((), jax.dtypes.canonicalize_dtype(np.float64))
+    if rate is None:
+        rate = trees.shaped((), jax.dtypes.canonicalize_dtype(np.float64))
     before, after = jax.eval_shape(one_update, rate, params)
     if not trees.alike(before, after, dtypes=False):
         _checks.refuse(
@@ -123,6 +127,17 @@ def optimizer(call: str, build: OptimizerFactory, params: PyTree) -> None:
             f"one whose state keeps its structure and shapes, {trees.described(before)}",
             f"{trees.described(after)} after an update",
         )
+    if not jax.tree_util.all_leaves([rate]):
+        _every_rate_is_used(call, jax.make_jaxpr(one_update)(rate, params).jaxpr, rate)
+
+
+def _every_rate_is_used(call: str, jaxpr: Jaxpr, rates: PyTree) -> None:
+    """Refuse an optimizer that leaves out some of the ``rates``, the first arguments of its traced update."""
+    used = {variable for equation in jaxpr.eqns for variable in equation.invars if isinstance(variable, Var)}
+    for (path, _), variable in zip(jax.tree_util.tree_leaves_with_path(rates), jaxpr.invars, strict=False):
+        if variable not in used:
+            got = f"one that leaves out {jax.tree_util.keystr(path)}"
+            _checks.refuse(call, "optimizer", "a function that uses every rate it is given", got)
 
 
 def seeds(

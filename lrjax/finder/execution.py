@@ -17,6 +17,7 @@ from lrjax.finder.keeping import Halving, Keep
 from lrjax.finder.plan import Plan
 from lrjax.finder.processes import Processes, checked_devices
 from lrjax.finder.progress import progress_bar
+from lrjax.finder.recording import Recording
 from lrjax.finder.request import Readings, Request
 from lrjax.finder.segments import Lane, Loop, trace
 from lrjax.typing import PyTree
@@ -73,7 +74,9 @@ def execution(
 
 
 def source_of(how: Execution, batches: Any) -> Source:
-    """The batches, in chunks that take a small part of the memory."""
+    """The batches, in chunks that take a small part of the memory; a recording is a source already."""
+    if isinstance(batches, Recording):
+        return batches
     return batch_source(how.call, batches, min(CHUNK_BYTES, max(1, how.budget // CHUNK_SHARE)))
 
 

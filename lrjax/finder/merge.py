@@ -87,7 +87,14 @@ def _range_tests(parts: list[RangeTest]) -> RangeTest:
         return whole
 
     lanes: dict[str, Any] = {name: joined(name) for name in ("losses", "validation_losses", "status", "lost_at")}
-    return replace(parts[0], learning_rates=np.array(rates), seeds=np.array(seeds, parts[0].seeds.dtype), **lanes)
+    texts = {rate: text for part in parts for rate, text in zip(part.learning_rates, part.schedules, strict=False)}
+    return replace(
+        parts[0],
+        learning_rates=np.array(rates),
+        seeds=np.array(seeds, parts[0].seeds.dtype),
+        schedules=tuple(texts.get(rate, "") for rate in rates) if texts else (),
+        **lanes,
+    )
 
 
 def _sweeps(parts: list[Sweep]) -> Sweep:

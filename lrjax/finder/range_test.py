@@ -7,20 +7,17 @@ from os import PathLike
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from lrjax import _checks
-from lrjax.finder import arguments, contracts, execution, trees
-from lrjax.finder.execution import Ran
+from lrjax.finder import arguments, contracts, execution, refining, supervised_lanes
+from lrjax.finder.execution import Execution
 from lrjax.finder.keeping import Keep
+from lrjax.finder.outcomes import outcomes
 from lrjax.finder.plan import Plan
-from lrjax.finder.programs import remembered
-from lrjax.finder.request import Readings
 from lrjax.finder.result import RangeTest
-from lrjax.finder.segments import Loop
-from lrjax.finder.suggest import last_tenth
-from lrjax.finder.supervised import Carry, Hyperparams, Shared, evaluation, is_init_function, supervised, tabulated
+from lrjax.finder.scheduled import scheduled
+from lrjax.finder.stages import Stages
 from lrjax.typing import LossFn, OptimizerFactory, PyTree
 
 _CALL = "range_test"
@@ -31,8 +28,9 @@ def range_test(
     params: PyTree | Callable[[jax.Array], PyTree],
     batches: Any,
     optimizer: OptimizerFactory,
-    learning_rates: Sequence[float] | np.ndarray | jax.Array,
+    learning_rates: Sequence[float] | np.ndarray | jax.Array | Literal["auto"],
     *,
+    budget: int | None = None,
     steps: int | None = None,
     rng: jax.Array | None = None,
     seeds: int | Sequence[int] | None = None,
@@ -62,9 +60,16 @@ def range_test(
             list or any other iterable that yields batches, each pulled once, the next ones while the device works. What
             has a length is gone through again where ``steps`` exceeds it.
         optimizer: A function of the learning rate: ``optax.adamw``, or one with a schedule inside,
-            ``lambda peak: optax.adamw(lrjax.warmup_cosine(peak, 1000, warmup_steps=50))``. Updates get ``value=loss``.
-        learning_rates: ``[K]`` distinct positive rates in any order.
-        steps: Updates of every lane; by default as many as there are batches.
+            ``lambda peak: optax.adamw(lrjax.warmup_cosine(peak, 1000, warmup_steps=50))``, which the answer then names.
+            Updates get ``value=loss``.
+        learning_rates: ``[K]`` distinct positive rates in any order; or ``"auto"``: a coarse grid of all usual rates,
+            extended where its best is at an edge, and then rates around the best, all merged into one result. Batches
+            of an iterable are kept for the later stages, in memory up to a sixteenth of ``memory_budget``, beyond it in
+            temporary files.
+        budget: With ``"auto"``, the most lane-steps to take (rates times seeds times steps); by default enough for 16
+            rates, and at most 5,760 where ``steps`` is left out.
+        steps: Updates of every lane; by default as many as there are batches, and with ``"auto"`` as many of those as
+            the budget allows for 16 rates.
         rng: A key. The loss of seed ``s`` gets ``fold_in(fold_in(rng, s), step)``, equal for all rates.
         seeds: How many, or which, ``[R]``; by default the one seed 0.
         model_state: A pytree that ``loss_fn`` carries from step to step, such as BatchNorm's averages.
@@ -108,126 +113,40 @@ def range_test(
         asked of its implementations (torch-lr-finder #68).
     """
     how = execution.execution(_CALL, keep, plan, devices, memory_budget, progress, checkpoint)
-    rates = arguments.rates(_CALL, "learning_rates", learning_rates)
     seed_numbers = arguments.seeds(_CALL, seeds)
-    rng = None if rng is None else arguments.key(_CALL, "rng", rng)
-    params = arguments.parameters(_CALL, params)
-    model_state = None if model_state is None else trees.of_arrays(_CALL, "model_state", model_state)
-    source = execution.source_of(how, batches)
-    steps = execution.updates(_CALL, steps, source)
-    batches_of_validation, evaluate, at = _validation(
-        loss_fn, model_state, rng, steps, validation, evaluate, validation_steps
-    )
+    contracts.factory(_CALL, optimizer)
 
-    per_seed = is_init_function(params)
-    start, step = supervised(loss_fn, optimizer)
-    shared = Shared(
-        rng,
-        tabulated(params, seed_numbers) if per_seed else params,
-        jnp.asarray(seed_numbers) if per_seed else None,
-        model_state,
-    )
-    lanes = Hyperparams(
-        learning_rate=np.repeat(rates, len(seed_numbers)).astype(jax.dtypes.canonicalize_dtype(np.float64)),
-        seed=np.tile(seed_numbers, len(rates)),
-    )
-    known_as = (_CALL, loss_fn, optimizer, evaluate)
-    checked = (source.batch, batches_of_validation[:1], shared)
-    remembered(
-        ("checked", *known_as, params if per_seed else None, *trees.form((checked, seed_numbers))),
-        lambda: _check(loss_fn, params, optimizer, evaluate, seed_numbers, *jax.tree.map(trees.shape_of, checked)),
-    )
-    loop = Loop(start, step, evaluation(evaluate), known_as)
-    lane = execution.traced(loop, lanes, shared, source.batch)
-    ran = execution.run(
-        how,
-        loop,
-        lane,
-        lanes,
-        shared,
-        source,
-        steps,
-        Readings(batches_of_validation, at),
-        metric="loss",
-        units=np.repeat(np.arange(len(rates)), len(seed_numbers)),
-        label=lambda lane: f"{rates[lane // len(seed_numbers)]:.3g}",
-        fields=execution.digests(
-            learning_rates=rates, seeds=seed_numbers, params=shared.params, model_state=model_state, rng=rng
-        ),
-    )
-    return _result(ran, rates, seed_numbers)
-
-
-def _validation(
-    loss_fn: LossFn,
-    model_state: PyTree,
-    rng: jax.Array | None,
-    steps: int,
-    validation: PyTree,
-    evaluate: LossFn | None,
-    validation_steps: Sequence[int] | None,
-) -> tuple[Sequence[PyTree], LossFn, list[int]]:
-    """The batches to validate on, how and when; nothing without validation."""
-    if validation is None:
-        for argument, value in (("evaluate", evaluate), ("validation_steps", validation_steps)):
-            if value is not None:
-                _checks.refuse(_CALL, argument, "left out where there is no validation=", f"a {type(value).__name__}")
-        return [], loss_fn, []
-    if evaluate is None and not (model_state is None and rng is None):
-        raise ValueError(
-            f"`{_CALL}(evaluate=...)` must be given where model_state or rng is: "
-            "loss_fn runs in training mode; pass evaluate="
+    def run(rates: np.ndarray, how: Execution, batches: Any, steps: int | None) -> RangeTest:
+        named = scheduled(optimizer, rates)
+        ran = supervised_lanes.train(
+            how,
+            loss_fn,
+            params,
+            batches,
+            optimizer,
+            rates,
+            seed_numbers,
+            steps=steps,
+            rng=rng,
+            model_state=model_state,
+            validation=validation,
+            evaluate=evaluate,
+            validation_steps=validation_steps,
+            label=lambda k: f"{rates[k]:.3g}",
         )
-    arrays = execution.validation_batches(_CALL, validation)
-    return arrays, evaluate or loss_fn, arguments.validation_steps(_CALL, validation_steps, steps)
+        return RangeTest(
+            learning_rates=rates,
+            seeds=seed_numbers,
+            schedules=named.words(ran.steps_done),
+            **outcomes(ran, (len(rates), len(seed_numbers))),
+        )
 
-
-def _check(
-    loss_fn: LossFn,
-    start: PyTree | Callable[[jax.Array], PyTree],
-    optimizer: OptimizerFactory,
-    evaluate: LossFn,
-    seeds: np.ndarray,
-    batch: PyTree,
-    validation: Sequence[PyTree],
-    shared: Shared,
-) -> bool:
-    """Refuse functions that do not fit together; ``batch`` and what follows are shapes."""
-    per_seed = shared.seeds is not None
-    params = jax.tree.map(trees.without_lanes, shared.params) if per_seed else shared.params
-    contracts.loss(_CALL, loss_fn, params, batch, shared.model_state, shared.rng)
-    contracts.optimizer(_CALL, optimizer, params)
-    for held_out in validation:
-        contracts.evaluate(_CALL, evaluate, params, held_out, shared.model_state)
-    begin, step = supervised(loss_fn, optimizer)
-
-    def init(seed: jax.Array, shared: Shared) -> Carry:
-        values = start(jax.random.key(seed)) if per_seed else shared.params
-        return begin(Hyperparams(jnp.ones(()), seed), shared._replace(params=values, seeds=None))
-
-    if len(seeds) > 1:
-        contracts.seeds(_CALL, len(seeds), init, step, shared, batch)
-    return True
-
-
-def _result(ran: Ran, rates: np.ndarray, seeds: np.ndarray) -> RangeTest:
-    """Lanes as rates by seeds, and what became of each."""
-    grid = (len(rates), len(seeds))
-    losses = ran.metrics["loss"].reshape(*grid, ran.steps_done)
-    validation_losses = ran.readings.reshape(*grid, len(ran.validation_steps))
-    lost_at, status = (part.reshape(grid) for part in execution.lost_and_status(ran))
-    high: np.ndarray = np.all(last_tenth(losses) > losses[..., :1], axis=-1)
-    if len(ran.validation_steps) > 1:
-        high = validation_losses[..., -1] > validation_losses[..., 0]
-    return RangeTest(
-        learning_rates=rates,
-        seeds=seeds,
-        losses=losses,
-        validation_steps=ran.validation_steps,
-        validation_losses=validation_losses,
-        status=np.where((status == "finite") & high, "high", status),
-        lost_at=lost_at,
-        steps_done=ran.steps_done,
-        plan=ran.plan,
-        note=ran.note,
-    )
+    if isinstance(learning_rates, str):
+        if learning_rates != "auto":
+            _checks.refuse_type(_CALL, "learning_rates", "'auto' or a sequence of rates", learning_rates)
+        with Stages(how, batches) as stages:
+            steps, most = refining.affordable(_CALL, budget, steps, len(seed_numbers), stages.source.length)
+            return refining.searched(lambda rates, stage: run(rates, *stages.at(stage), steps), most)
+    if budget is not None:
+        _checks.refuse(_CALL, "budget", "left out where learning_rates are given", _checks.shown(budget))
+    return run(arguments.rates(_CALL, "learning_rates", learning_rates), how, batches, steps)

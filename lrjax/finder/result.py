@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lrjax.finder.curves import start_and_final
 from lrjax.finder.plan import Plan
 from lrjax.finder.status import remedies
-from lrjax.finder.suggest import start_and_final, suggest
+from lrjax.finder.suggest import suggest
 
 MAX_ROWS = 24
 """Rates in a printed table, the suggested one apart."""
@@ -31,6 +32,8 @@ class RangeTest:
         steps_done: Updates done, S.
         plan: How the test was executed, and why so.
         note: What else a reader should know, empty where there is nothing.
+        schedules: What each rate is where it belongs to a schedule of lrjax, ``[K]`` texts such as ``the peak of
+            warmup_cosine(0.01, 1000, warmup_steps=50)``; empty where it does not.
     """
 
     learning_rates: np.ndarray
@@ -43,6 +46,7 @@ class RangeTest:
     steps_done: int
     plan: Plan
     note: str
+    schedules: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """The size of the test, in a line."""
@@ -54,8 +58,8 @@ class RangeTest:
         """A row a rate, the suggested one marked, then the suggestion's reason, remedies and the note."""
         suggestion = suggest(self)
         order = np.argsort(self.learning_rates)
-        marked = int(np.flatnonzero(self.learning_rates[order] == suggestion.learning_rate)[0])
-        shown = _thinned(len(order), marked)
+        marked = int(np.abs(np.log(self.learning_rates[order] / suggestion.learning_rate)).argmin())
+        shown = thinned(len(order), marked)
         objectives = ["training", "validation"] if self.validation_steps.size else ["training"]
         columns = [
             ["", *("->" if row == marked else "" for row in shown)],
@@ -64,14 +68,14 @@ class RangeTest:
             ["status", *(_status_text(self.status[lane], self.lost_at[lane]) for lane in order[shown])],
         ]
         rates, seeds, steps = self.losses.shape
-        head = f"{_count(rates, 'rate')}, {_count(seeds, 'seed')}, {_count(steps, 'step')}"
+        head = f"{counted(rates, 'rate')}, {counted(seeds, 'seed')}, {counted(steps, 'step')}"
         fewer = f"; {len(shown)} of the rates shown" if len(shown) < rates else ""
         aligned = [[cell.rjust(max(map(len, column))) for cell in column] for column in columns[:-1]]
         rows = ["  ".join(row) for row in zip(*aligned, columns[-1], strict=True)]
         return "\n".join([head + fewer, *rows, suggestion.reason, *remedies(self.status), *filter(None, [self.note])])
 
 
-def _thinned(rows: int, marked: int) -> list[int]:
+def thinned(rows: int, marked: int) -> list[int]:
     """At most ``MAX_ROWS`` evenly spaced row numbers, and the marked one."""
     return sorted({*np.linspace(0, rows - 1, min(rows, MAX_ROWS)).round().astype(int).tolist(), marked})
 
@@ -94,6 +98,6 @@ def _status_text(status: np.ndarray, lost_at: np.ndarray) -> str:
     return ", ".join(texts) if len(texts) > 1 else texts[0].removeprefix(f"{counts[0]} ")
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
     """``1 rate``, ``2 rates``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from lrjax.finder.suggest import Curves, by_rate, checked_objective
+from lrjax import _checks
+from lrjax.finder.curves import Curves, by_rate, checked_objective, is_ramp
+from lrjax.finder.grid_answers import is_grid
 
 
 def sensitivity(result: Curves, objective: str | None = None) -> float:
@@ -43,6 +45,9 @@ def sensitivity(result: Curves, objective: str | None = None) -> float:
         Wortsman et al., "Small-scale proxies for large-scale transformer training instabilities" (2023),
         arXiv:2309.14322.
     """
+    if is_ramp(result) or is_grid(result):
+        of_grid = ", as GridTest.at(value) gives" if is_grid(result) else ""
+        _checks.refuse_type("sensitivity", "result", f"a RangeTest{of_grid}", result)
     objective = checked_objective("sensitivity", result, objective)
     _, start, final = by_rate(result, objective)
     started = np.isfinite(start)

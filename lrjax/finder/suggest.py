@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
-
-import numpy as np
+from dataclasses import dataclass, field, replace
 
 from lrjax import _checks
-
-TOLERANCE = 0.02
-"""The part of the way from the best loss to the loss at the start that still counts as best."""
-
-RULES = ("auto",)
-OBJECTIVES = ("validation", "training")
-
-
-class Curves(Protocol):
-    """The part of a result that an answer is read from."""
-
-    @property
-    def learning_rates(self) -> np.ndarray:
-        """The rates, ``[K]``."""
-
-    @property
-    def losses(self) -> np.ndarray:
-        """Training losses, ``[K, R, S]``, NaN once a lane is lost."""
-
-    @property
-    def validation_losses(self) -> np.ndarray:
-        """Validation losses, ``[K, R, V]``, NaN once a lane is lost; V is 0 without validation."""
+from lrjax.finder.answers import Answer, no_answer, none_fell
+from lrjax.finder.auto import auto
+from lrjax.finder.curves import Curves, Ramp, by_rate, checked_objective, is_ramp
+from lrjax.finder.grid_answers import Grid, chosen_value, is_grid
+from lrjax.finder.ramp_answers import ramp_answer
+from lrjax.finder.range_answers import range_answer
+from lrjax.finder.rules import AUTO_OF_RAMPS, RULES
+from lrjax.finder.scheduled import about_schedule
 
 
 @dataclass(frozen=True)
@@ -43,7 +26,8 @@ class Suggestion:
         rule: The rule that answered.
         objective: The loss that it makes small, ``"validation"`` or ``"training"``.
         at_boundary: Whether the answer, or the best rate, is at the edge of the rates tested.
-        reason: One sentence: why this rate, or what to do where the test carries no answer.
+        reason: Why this rate, and of which schedule; or what to do where the test carries no answer.
+        hyperparams: The value that goes with the rate, by its name, where a test was of rates and values.
     """
 
     learning_rate: float
@@ -53,26 +37,50 @@ class Suggestion:
     objective: str
     at_boundary: bool
     reason: str
+    hyperparams: dict[str, float] = field(default_factory=dict, hash=False)
 
 
-def suggest(result: Curves, rule: str = "auto", objective: str | None = None) -> Suggestion:
-    """The smallest rate that is nearly as good as the best.
+def suggest(
+    result: Curves | Ramp | Grid, rule: str = "auto", objective: str | None = None, *, fraction: float | None = None
+) -> Suggestion:
+    """The learning rate that a test speaks for, by a rule of its own or by one known from other finders.
 
-    ``min {rate : (L(rate) - L_best) / (L_start - L_best) <= 0.02}``, with ``L`` the mean over the seeds of the final
-    loss: the last validation loss, or the mean of the last tenth of the training losses. A lane that was lost, or that
-    ended above its start, counts as ended at its start. The interval comes from the same rule on each seed alone.
+    Of a range test, a rule reads ``L(rate)``, the mean over the seeds of the final loss: the last validation loss, or
+    the mean of the last tenth of the training losses; a lane that was lost, or that ended above its start, counts as
+    ended at its start. The interval comes from the same rule on each seed alone. Of a ramp test, a rule reads each
+    seed's curve, the training loss smoothed, up to where the ramp was stopped; the answer is the geometric mean of the
+    seeds', and the interval holds them all.
+
+    - ``"auto"``: of a range test the smallest rate that is nearly as good as the best,
+      ``min {rate : (L(rate) - L_best) / (L_start - L_best) <= 0.02}``; of a ramp test the ``"valley"``, from where
+      the loss has fallen by 1% of its whole fall.
+    - ``"steepest"``: where the loss falls steepest over the logarithm of the rate (in a linear ramp, over its steps),
+      on the way to its minimum.
+    - ``"valley"``: halfway down the longest descent, counted in points, fastai's default. Without noise a loss falls a
+      little at every rate, and the answer then depends on where the rates begin.
+    - ``"slide"``: where fastai's window of 15 points, slid down from the largest rate, finds slopes alike to 0.005.
+    - ``"minimum"``: a tenth of the rate of the lowest loss.
+    - ``"one_decade_below"``: a tenth of the rate at which the loss, past its minimum, has risen by 5% of its fall.
+    - ``"edge"``: ``fraction`` of the largest rate up to which the loss stays below its start. It says where training
+      breaks, which for a ReLU network under cross-entropy can be far from where it is best.
+
+    The first tenth of the steps of an exponential ramp is left out, and so are the last 5 by the rules that look for a
+    descent, as those finders do, wherever at least half of the points remain.
 
     Args:
-        result: What ``range_test`` returned.
-        rule: ``"auto"``, the rule above.
+        result: What ``range_test``, ``ramp_test`` or ``grid_test`` returned; of a grid, the value of the other
+            hyperparameter is chosen first, then the rate that goes with it.
+        rule: One of the above.
         objective: ``"validation"`` or ``"training"``; by default validation where the result has it.
+        fraction: For ``"edge"`` only, more than 0 and at most 1, usually 0.3 to 1; by default 0.5.
 
     Returns:
-        The suggestion. A test that carries no answer gives one too, whose reason says what to do.
+        The suggestion. A test that carries no answer gives one too, the smallest rate, whose reason says what to do.
 
     Raises:
         TypeError: Where an argument is of the wrong kind.
-        ValueError: Where the rule or the objective is unknown, or validation is asked for and was not measured.
+        ValueError: Where the rule or the objective is unknown, validation is asked for and was not measured, or
+            ``fraction`` is out of range or goes with another rule.
 
     Example:
         >>> import jax.numpy as jnp, numpy as np, optax
@@ -81,104 +89,50 @@ def suggest(result: Curves, rule: str = "auto", objective: str | None = None) ->
         ...     return jnp.mean((batch @ params - 1.0) ** 2)
         >>> batches = np.ones((20, 4, 2), np.float32)
         >>> result = range_test(loss_fn, jnp.zeros(2), batches, optax.sgd, [0.001, 0.01, 0.1, 1.0])
-        >>> print(suggest(result).learning_rate)
-        0.1
+        >>> print(suggest(result).learning_rate, suggest(result, "edge", fraction=0.3).learning_rate)
+        0.1 0.03
 
-    Source: the rule of the lowest regret among those measured for lrjax on short parallel tests.
+    Source:
+        "auto": of those measured for lrjax on short parallel tests, the rule of the lowest regret. The others:
+        Smith, arXiv:1506.01186; fastai's ``lr_find``; torch-lr-finder; ignite's ``FastaiLRFinder``.
     """
-    objective = checked_objective("suggest", result, objective)
-    _checks.choice("suggest", "rule", rule, RULES)
-    rates, start, final = by_rate(result, objective)
-    started = np.isfinite(start)
-    if not (final < start).any():
-        smallest = float(rates[0])
-        reason = _advice(rates, start, final)
-        return Suggestion(smallest, smallest, smallest, rule, objective, at_boundary=True, reason=reason)
-
-    start, final = start[started], np.fmin(final, start)[:, started]
-    mean = final.mean(axis=1)
-    answer, best = _smallest_near_best(final, start), int(mean.argmin())
-    improving = (final < start).any(axis=0)
-    alone = [_smallest_near_best(final[:, [seed]], start[[seed]]) for seed in np.flatnonzero(improving)]
-    low, high = rates[min([answer, *alone])], rates[max([answer, *alone])]
-    at_boundary = answer == 0 or best in (0, len(rates) - 1)
-    reason = (
-        f"{rates[answer]:.3g} is the smallest rate within {TOLERANCE:.0%} of the best final {objective} loss "
-        f"({mean[best]:.3g} at {rates[best]:.3g}, from {start.mean():.3g} at the start)"
-        f"; {_about_seeds(start.size, low, high)}{_about_edge(rates, answer, best)}."
+    objective = checked_objective("suggest", result, objective, "a RangeTest, a RampTest or a GridTest")
+    _checks.choice("suggest", "rule", rule, ("auto", *RULES))
+    if fraction is not None:
+        if rule != "edge":
+            _checks.refuse("suggest", "fraction", "left out where the rule is not 'edge'", f"{fraction} with {rule!r}")
+        fraction = _checks.number("suggest", "fraction", fraction, above=0, high=1)
+    if is_grid(result):
+        choice = chosen_value(result, objective)
+        row = suggest(result.at(choice.value), rule, objective, fraction=fraction)
+        return replace(
+            row,
+            at_boundary=row.at_boundary or choice.at_boundary,
+            reason=f"{row.reason} {choice.reason}",
+            hyperparams={result.name: choice.value},
+        )
+    answer = _answer(result, rule, objective, fraction)
+    return Suggestion(
+        learning_rate=answer.learning_rate,
+        low=answer.low,
+        high=answer.high,
+        rule=rule,
+        objective=objective,
+        at_boundary=answer.at_boundary,
+        reason=answer.reason + about_schedule(result, answer.learning_rate),
     )
-    return Suggestion(float(rates[answer]), float(low), float(high), rule, objective, at_boundary, reason)
 
 
-def checked_objective(call: str, result: Curves, objective: str | None) -> str:
-    """The loss to read a result by: the one asked for, else validation where it was measured."""
-    if not all(hasattr(result, name) for name in ("learning_rates", "losses", "validation_losses")):
-        _checks.refuse_type(call, "result", "a RangeTest", result)
-    has_validation = result.validation_losses.shape[-1] > 0
-    if objective is None:
-        objective = "validation" if has_validation else "training"
-    _checks.choice(call, "objective", objective, OBJECTIVES)
-    if objective == "validation" and not has_validation:
-        _checks.refuse(call, "objective", "'training' for a result without validation", repr(objective))
-    return objective
-
-
-def by_rate(result: Curves, objective: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The rates rising, ``[K]``, with the ``start_and_final`` of their lanes."""
-    order = np.argsort(result.learning_rates)
-    losses = (result.losses if objective == "training" else result.validation_losses)[order]
-    return result.learning_rates[order], *start_and_final(losses, objective)
-
-
-def start_and_final(losses: np.ndarray, objective: str) -> tuple[np.ndarray, np.ndarray]:
-    """The loss at the start, ``[R]``, and the loss that each lane ended with, ``[K, R]``, NaN where it was lost.
-
-    ``losses`` are ``[K, R, S or V]`` with the rates rising. All rates start alike; where the first validation came
-    after some updates, the smallest rate that was finite then stands for the start.
-    """
-    losses = np.where(np.isfinite(losses), losses, np.nan).astype(np.float64)
-    first = losses[:, :, 0]
-    earliest = np.isfinite(first).argmax(axis=0)
-    start = np.take_along_axis(first, earliest[None], axis=0)[0]
-    return start, last_tenth(losses).mean(axis=-1) if objective == "training" else losses[:, :, -1]
-
-
-def last_tenth(losses: np.ndarray) -> np.ndarray:
-    """The last tenth of the steps, at least one, on the last axis."""
-    return losses[..., -max(1, round(losses.shape[-1] / 10)) :]
-
-
-def _smallest_near_best(final: np.ndarray, start: np.ndarray) -> int:
-    """The first rate whose mean over the seeds is within the tolerance of the smallest."""
-    mean = final.mean(axis=1)
-    return int(np.argmax(mean - mean.min() <= TOLERANCE * (start.mean() - mean.min())))
-
-
-def _about_seeds(seeds: int, low: float, high: float) -> str:
-    """What the interval is worth."""
-    if seeds == 1:
-        return "one seed gives no interval, so give seeds= for one"
-    answers = f"all answer {low:.3g}" if low == high else f"answer {low:.3g} to {high:.3g}"
-    return f"its {seeds} seeds alone {answers}, which covers initialisation only, as they share the batches"
-
-
-def _about_edge(rates: np.ndarray, answer: int, best: int) -> str:
-    """Which way to extend the rates, empty where both rates lie inside."""
-    if len(rates) == 1:
-        return "; it is the only rate tested, so test more around it"
-    if best == len(rates) - 1:
-        return f"; the best is the largest rate tested, so extend the rates beyond {rates[-1]:.3g}"
-    if answer == 0:
-        return f"; it is the smallest rate tested, so extend the rates below {rates[0]:.3g}"
-    return ""
-
-
-def _advice(rates: np.ndarray, start: np.ndarray, final: np.ndarray) -> str:
-    """What to do where no lane ended below its start."""
-    if not np.isfinite(start).any():
-        return "The loss is not finite before any update, so look for the fault in the data, the model or loss_fn."
-    unmoved = (final == start).any(axis=1)
-    if not unmoved.any():
-        return f"Every rate was lost or ended above its start, so test rates below {rates[0]:.3g} or take more steps."
-    largest = rates[unmoved].max()
-    return f"No rate brought the loss down, so test rates above {largest:.3g}, closer together, or take more steps."
+def _answer(result: Curves | Ramp | Grid, rule: str, objective: str, fraction: float | None) -> Answer:
+    """What a rule of this name answers."""
+    known = AUTO_OF_RAMPS if rule == "auto" else RULES[rule]
+    if fraction is not None:
+        known = known._replace(factor=fraction)
+    if is_ramp(result):
+        return ramp_answer(known, result, objective)
+    rates, start, final = by_rate(result, objective)
+    if not (final < start).any():
+        return no_answer(float(rates[0]), none_fell(rates, start, final))
+    return (
+        auto(rates, start, final, objective) if rule == "auto" else range_answer(known, rates, start, final, objective)
+    )

@@ -61,10 +61,7 @@ def supervised(
         return optax.with_extra_args_support(made)
 
     def start(hyperparams: Hyperparams, shared: Shared) -> Carry:
-        params = jax.tree.map(jnp.asarray, shared.params)
-        if shared.seeds is not None:
-            row = (shared.seeds == hyperparams.seed).argmax()
-            params = jax.tree.map(lambda leaf: leaf[row], params)
+        params = starting_params(hyperparams, shared)
         return Carry(
             learning_rate=jax.tree.map(jnp.asarray, hyperparams.learning_rate),
             params=params,
@@ -98,6 +95,15 @@ def supervised(
         return jax.tree.map(_of_dtype, updated, carry), {"loss": _at_least_float32(loss)}
 
     return start, step
+
+
+def starting_params(hyperparams: Hyperparams, shared: Shared) -> PyTree:
+    """The parameters that a lane starts with: those of its seed, where each seed has its own."""
+    params = jax.tree.map(jnp.asarray, shared.params)
+    if shared.seeds is None:
+        return params
+    row = (shared.seeds == hyperparams.seed).argmax()
+    return jax.tree.map(lambda leaf: leaf[row], params)
 
 
 def _of_dtype(new: Any, old: jax.Array) -> jax.Array:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lrjax import _checks
+from lrjax.finder.curves import start_and_final
 from lrjax.finder.result import RangeTest
-from lrjax.finder.suggest import Suggestion, start_and_final, suggest
-from lrjax.plot._axes import COLORS, axes
+from lrjax.finder.suggest import Suggestion, suggest
+from lrjax.plot._axes import COLORS, axes, mark_suggestion, scale_losses
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,7 +74,7 @@ def range_test(result: RangeTest, suggestion: Suggestion | None = None, *, ax: A
             "label": "seeds diverged",
         }
         ax.plot(rates[lost], heights, transform=ax.get_xaxis_transform(), **style)
-    _mark_suggestion(ax, rates, suggestion)
+    mark_suggestion(ax, suggestion)
     ax.set_xlabel("learning rate")
     ax.set_ylabel("final loss")
     ax.grid(visible=True, which="major", alpha=0.25)
@@ -94,33 +95,5 @@ def _mark_start(ax: Any, starts: list[np.ndarray], finals: list[np.ndarray]) -> 
     """The loss at the start, which with the best one sets the height of the picture."""
     start = [float(np.mean(values[np.isfinite(values)])) for values in starts if np.isfinite(values).any()]
     final = np.concatenate([values[np.isfinite(values)] for values in finals])
-    if not start or not final.size or final.min() >= max(start):
-        return
-    top, bottom = max(start), float(final.min())
-    ax.axhline(start[-1], color=COLORS["diverged"], linewidth=1, linestyle=":", label="loss at the start")
-    if bottom > 0 and top > 5 * bottom:
-        ax.set_yscale("log")
-        margin = (top / bottom) ** 0.1
-        ax.set_ylim(bottom / margin, top * margin**1.5)
-    else:
-        margin = 0.1 * (top - bottom)
-        ax.set_ylim(bottom - margin, top + 1.5 * margin)
-
-
-def _mark_suggestion(ax: Any, rates: np.ndarray, suggestion: Suggestion) -> None:
-    """A line at the suggested rate with its value, and the interval of the seeds."""
-    color = COLORS["suggestion"]
-    ax.axvline(suggestion.learning_rate, color=color, linewidth=1.5, label="suggestion")
-    if suggestion.low < suggestion.high:
-        ax.axvspan(suggestion.low, suggestion.high, color=color, alpha=0.1, linewidth=0)
-    left_half = suggestion.learning_rate**2 < rates[0] * rates[-1]
-    ax.annotate(
-        f"{suggestion.learning_rate:.3g}",
-        (suggestion.learning_rate, 0.04),
-        xycoords=ax.get_xaxis_transform(),
-        xytext=(6 if left_half else -6, 0),
-        textcoords="offset points",
-        ha="left" if left_half else "right",
-        color=color,
-        fontweight="bold",
-    )
+    if scale_losses(ax, final, np.array(start)):
+        ax.axhline(start[-1], color=COLORS["diverged"], linewidth=1, linestyle=":", label="loss at the start")

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import Any, ParamSpec, TypeAlias
+from typing import Any, NamedTuple, ParamSpec, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
+from lrjax import _checks
 from lrjax.schedules import _pairs
 from lrjax.schedules._pairs import Pair, as_float, inlined
 from lrjax.schedules._position import Position, position_of
@@ -86,6 +90,27 @@ def read(schedule: Schedule, position: Position) -> jax.Array:
     return jnp.broadcast_to(as_float(schedule(step)), position.step.shape)
 
 
+class Made(NamedTuple):
+    """A schedule, and the arguments of the call that made it by their names."""
+
+    curve: Curve
+    arguments: dict[str, Any]
+
+
+_noted: ContextVar[list[Made] | None] = ContextVar("noted", default=None)
+
+
+@contextmanager
+def noting() -> Iterator[list[Made]]:
+    """A list of the schedules that this thread makes within; those that became part of another are not in it."""
+    made: list[Made] = []
+    token = _noted.set(made)
+    try:
+        yield made
+    finally:
+        _noted.reset(token)
+
+
 def prints_as_call(factory: Callable[P, Schedule]) -> Callable[P, Schedule]:
     """Let the schedules that ``factory`` returns print as the call that made them."""
     signature = inspect.signature(factory)
@@ -96,10 +121,25 @@ def prints_as_call(factory: Callable[P, Schedule]) -> Callable[P, Schedule]:
         assert isinstance(curve, Curve)
         given = signature.bind(*args, **kwargs).arguments
         keyword = inspect.Parameter.KEYWORD_ONLY
-        shown = (f"{k}={v!r}" if signature.parameters[k].kind is keyword else repr(v) for k, v in given.items())
-        return replace(curve, text=f"{factory.__name__}({', '.join(shown)})")
+        kinds = {name: parameter.kind for name, parameter in signature.parameters.items()}
+        shown = (f"{k}={_written(v)}" if kinds[k] is keyword else _written(v) for k, v in given.items())
+        curve = replace(curve, text=f"{factory.__name__}({', '.join(shown)})")
+        made = _noted.get()
+        if made is not None:
+            made[:] = [other for other in made if all(other.curve is not option for option in curve.options)]
+            made.append(Made(curve, given))
+        return curve
 
     return wrapped
+
+
+def _written(value: Any) -> str:
+    """An argument as it would be written in a call, array scalars as numbers of at most six digits."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_written, value))}]"
+    if isinstance(value, np.generic | jax.Array) and value.ndim == 0 and not _checks.is_traced(value):
+        return f"{value.item():.6g}"
+    return repr(value)
 
 
 def progress_between(position: Position, start: Pair, stop: Pair) -> Progress:
