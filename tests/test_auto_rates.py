@@ -12,7 +12,7 @@ import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_suggest import NAN, result, two_step
+from test_suggest import NAN, result
 
 from lrjax.finder import Halving, range_test, refining, suggest
 from lrjax.finder.batches import EndOfBatches, batch_source
@@ -34,16 +34,24 @@ def init(key):
 
 
 class Curve:
-    """A test of one seed or more whose final loss is ``final(log10(rate))``, from a start of 1; it counts its rates."""
+    """A test of one seed or more whose loss falls evenly from 1 to ``final(log10(rate))``; it counts what it does."""
 
     def __init__(self, final, seeds=1):  # noqa: D107
-        self.final, self.seeds, self.stages = final, seeds, []
+        self.final, self.seeds, self.stages, self.steps = final, seeds, [], []
 
-    def __call__(self, rates, stage):  # noqa: D102
+    def __call__(self, rates, steps, stage):  # noqa: D102
         assert stage == len(self.stages)
         self.stages.append(rates)
-        losses = np.array([[self.final(power)] * self.seeds for power in np.log10(rates)])
-        return result(rates, two_step(1.0, losses))
+        self.steps.append(steps)
+        finals = np.array([self.final(power) for power in np.log10(rates)])[:, None, None]
+        losses = 1 + (finals - 1) * np.linspace(0, 1, steps)
+        losses[..., 0] = 1.0
+        return result(rates, np.repeat(losses, self.seeds, axis=1))
+
+    @property
+    def spent(self):
+        """Lane-steps."""
+        return sum(len(rates) * steps for rates, steps in zip(self.stages, self.steps, strict=True)) * self.seeds
 
 
 def saturating(center):
@@ -51,35 +59,44 @@ def saturating(center):
     return lambda power: 1 / (1 + 10 ** (2 * (power - center))) if power < center + 1.5 else NAN
 
 
+def searched(run, budget, steps=None, length=None, total=None):
+    allocation = refining.allocated("range_test", budget, steps, run.seeds, length, total)
+    return refining.searched(run, allocation)
+
+
 @settings(max_examples=60, deadline=None)
-@given(center=st.floats(-8, 4), most=st.integers(16, 40))
-def test_the_answer_is_found_within_the_budget_wherever_it_is(center, most):
+@given(center=st.floats(-8, 4), budget=st.integers(640, 6000))
+def test_the_answer_is_found_within_the_budget_wherever_it_is(center, budget):
     run = Curve(saturating(center))
-    found = refining.searched(run, most)
-    rates = found.learning_rates
-    assert len(rates) == sum(map(len, run.stages)) <= most
-    assert (np.diff(np.log10(rates)) > 0.9 * refining.FINE_SPACING).all()
-    # within 2% of the best from 0.85 decades above the center on
-    assert abs(np.log10(suggest(found).learning_rate) - (center + 0.85)) < 0.75
-    assert not suggest(found).at_boundary
-    np.testing.assert_allclose(found.losses[:, 0, -1], [run.final(power) for power in np.log10(rates)], rtol=1e-4)
-    assert found.note.startswith("learning_rates='auto' tested ")
-    assert found.note.endswith(f": {len(rates)} lanes, {2 * len(rates)} lane-steps.")
+    found = searched(run, budget)
+    assert 0.8 * budget < run.spent <= budget
+    assert len(found.learning_rates) == len(set(found.learning_rates.astype(np.float32)))
+    # the loss is lost from 1.5 decades above the center, and hardly better than a decade below that
+    best = suggest(found, horizon=run.steps[-1]).learning_rate
+    assert center + 0.3 < np.log10(best) < center + 1.6
+    assert f": {sum(map(len, run.stages))} lanes, {run.spent:,} lane-steps." in found.note
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    finals=st.lists(st.sampled_from([NAN, 0.2, 0.5, 1.0, 2.0, float("inf")]), min_size=1, max_size=30),
-    most=st.integers(refining.COARSE_FEWEST, 30),
+    finals=st.lists(st.sampled_from([NAN, 0.2, 0.5, 1.0, 2.0, 1e30]), min_size=1, max_size=30),
+    budget=st.integers(200, 5000),
     seeds=st.integers(1, 2),
+    steps=st.sampled_from([None, 1, 20, 40]),
+    length=st.sampled_from([None, 7, 100]),
 )
-def test_whatever_the_losses_no_rate_is_tested_twice_and_no_more_than_paid_for(finals, most, seeds):
+def test_whatever_the_losses_no_rate_is_tested_twice_and_no_more_than_paid_for(finals, budget, seeds, steps, length):
     run = Curve(lambda power: finals[int(abs(7 * power)) % len(finals)], seeds)
-    found = refining.searched(run, most)
-    assert len(found.learning_rates) == sum(map(len, run.stages)) <= most
+    if steps == 40 and budget < 1000:
+        budget = 1000
+    found = searched(run, budget, steps, length)
+    assert run.spent <= budget
+    assert max(run.steps) <= (steps or length or budget)
     assert (np.diff(found.learning_rates.astype(np.float32)) > 0).all()
     assert found.learning_rates.astype(np.float32).min() > 0
     assert np.isfinite(found.learning_rates.astype(np.float32)).all()
+    assert (np.diff(found.validation_steps) > 0).all()
+    assert np.isfinite(suggest(found).learning_rate)
 
 
 @pytest.mark.parametrize(
@@ -89,45 +106,61 @@ def test_whatever_the_losses_no_rate_is_tested_twice_and_no_more_than_paid_for(f
 )
 def test_an_edge_with_the_best_is_extended_before_anything_is_refined(final, direction):
     run = Curve(final)
-    refining.searched(run, 16)
+    searched(run, 1920)
     low, high = refining.COARSE_LOWEST, refining.COARSE_HIGHEST
     assert len(run.stages[1]) == refining.EXTENSION
+    assert run.steps[1] == run.steps[0]
     assert ((run.stages[1] > high) if direction > 0 else (run.stages[1] < low)).all()
 
 
 def test_between_rates_that_do_nothing_and_rates_that_are_lost_it_looks_closer():
     run = Curve(lambda power: 1.0 if power < -1.5 else NAN)
-    refining.searched(run, 16)
-    assert ((run.stages[1] > 10**-2) & (run.stages[1] < 10**-1)).all()
+    searched(run, 1920)
+    assert run.stages[1].min() < 10**-1.5 < run.stages[1].max() < 10**-1
 
 
 def test_a_loss_that_is_lost_from_the_start_costs_the_coarse_grid_only():
-    def run(rates, stage):
+    def run(rates, steps, stage):
         assert stage == 0
-        return result(rates, np.full((len(rates), 1, 2), NAN))
+        return result(rates, np.full((len(rates), 1, steps), NAN))
 
-    assert suggest(refining.searched(run, 30)).reason.startswith("The loss is not finite before any update")
+    found = refining.searched(run, refining.allocated("range_test", 1920, None, 1, None, None))
+    assert suggest(found).reason.startswith("The loss is not finite before any update")
 
 
-def test_a_stage_that_ended_elsewhere_is_left_out():
+def test_a_stage_that_ended_too_early_is_left_out():
     whole = Curve(saturating(-2.0))
 
-    def run(rates, stage):
-        made = whole(rates, stage)
+    def run(rates, steps, stage):
+        made = whole(rates, steps, stage)
         return made if stage == 0 else dataclasses.replace(made, steps_done=1, note="The device failed.")
 
-    found = refining.searched(run, 16)
+    run.seeds = 1
+    found = searched(run, 1920)
     assert len(whole.stages) == 2
     np.testing.assert_array_equal(found.learning_rates, whole.stages[0])
     assert found.note.endswith("A further stage ended after 1 steps and is left out. The device failed.")
 
 
-def test_many_rates_fill_the_basin_and_then_its_surroundings():
+def test_coarse_lanes_count_as_dropped_and_make_way_for_longer_ones_of_their_rate():
     run = Curve(saturating(-2.0))
-    found = refining.searched(run, 60)
-    assert len(found.learning_rates) == 60
-    near = np.log10(found.learning_rates)
-    assert np.diff(near[(near > -2.5) & (near < -0.5)]).max() < 1.5 * refining.FINE_SPACING
+    found = searched(run, 1920)
+    fine = run.stages[1]
+    assert run.steps == [30, 560]
+    np.testing.assert_allclose(np.log10(fine), [-2.0, -1.4, -0.8], atol=1e-6)  # the best of the coarse grid is 0.1
+    np.testing.assert_allclose(np.log10(found.learning_rates), [-6, -5, -4, -3, -2, -1.4, -1, -0.8, 0, 1], atol=1e-6)
+    assert found.status.ravel().tolist() == [
+        *["dropped"] * 4,
+        "finite",
+        "finite",
+        "dropped",
+        "finite",
+        *["diverged"] * 2,
+    ]
+    assert found.lost_at.ravel().tolist() == [*[30] * 4, -1, -1, 30, -1, *[1] * 2]
+    np.testing.assert_allclose(found.losses[4, 0], run(fine[:1], 560, 2).losses[0, 0])
+    assert np.isfinite(found.losses[0, 0, :30]).all()
+    assert np.isnan(found.losses[0, 0, 30:]).all()
 
 
 def everything(params, batch, state, rng):
@@ -159,6 +192,13 @@ def assert_same_lanes(found, plain):
                 np.testing.assert_array_equal(one, other)
 
 
+def assert_same_where_read(found, plain):
+    """Lanes of several stages, which are not all as long, against lanes that all are."""
+    for one, other in ((found.losses, plain.losses), (found.validation_losses, plain.validation_losses)):
+        read = np.isfinite(one)
+        np.testing.assert_allclose(one[read], other[read], rtol=1e-4)
+
+
 @pytest.fixture(scope="module")
 def searched_all():
     """Every option at once, on batches that can be pulled only once; and how many were pulled."""
@@ -175,15 +215,22 @@ def searched_all():
 def test_the_stages_are_one_range_test_of_all_their_rates(searched_all):
     found, pulled = searched_all
     assert pulled == STEPS
-    assert found.losses.shape == (refining.RATES, 2, STEPS)
-    plain = range_test(everything, init, (X, Y), optax.adam, found.learning_rates, **EVERYTHING)
-    assert_same_lanes(found, plain)
     said = re.fullmatch(
-        r"learning_rates='auto' tested (\d+) rates from \S+ to \S+, then (\d+) rates from \S+ to \S+: "
-        rf"32 lanes, {32 * STEPS} lane-steps\.",
+        r"learning_rates='auto' tested 8 rates from 1e-06 to 10 for (\d+) steps, then (\d+) rates from \S+ to \S+ "
+        rf"for {STEPS} steps: \d+ lanes, (\d+) lane-steps\.",
         found.note,
     )
-    assert sum(map(int, said.groups())) == refining.RATES
+    coarse_steps, fine, spent = map(int, said.groups())
+    assert spent == 2 * (8 * coarse_steps + fine * STEPS) <= 2 * refining.RATES * STEPS
+    is_coarse = (found.status == "dropped").all(axis=1)
+    assert (~is_coarse).sum() == fine
+    assert set(found.lost_at[is_coarse].ravel()) == {coarse_steps}
+    options = EVERYTHING | {"validation_steps": found.validation_steps.tolist()}
+    plain = range_test(everything, init, (X, Y), optax.adam, found.learning_rates, **options)
+    assert_same_where_read(found, plain)
+    assert np.isfinite(found.losses[is_coarse][..., :coarse_steps]).all()
+    assert np.isfinite(found.losses[~is_coarse]).all()
+    assert np.isfinite(found.validation_losses[~is_coarse]).all()
 
 
 class Shuffling:
@@ -207,9 +254,8 @@ def test_all_stages_see_the_batches_that_the_first_one_pulled():
     assert len(loader.passes) == 3
     places = np.concatenate(loader.passes)[:STEPS]
     plain = range_test(loss_fn, init, (X[places], Y[places]), optax.sgd, found.learning_rates, keep="all")
-    kept = ~(found.status == "dropped").ravel()
-    assert 0 < kept.sum() < len(kept) == 200 // STEPS
-    np.testing.assert_allclose(found.losses[kept], plain.losses[kept], rtol=1e-4)
+    assert_same_where_read(found, plain)
+    assert 0 < (found.status == "finite").sum() < (found.learning_rates > 1e-4).sum()
     assert found.note.endswith("The 5 batches were gone through 2.4 times.")
 
 
@@ -219,10 +265,10 @@ def test_batches_that_end_early_end_every_stage_there():
         raise OSError("disk")
 
     found = range_test(loss_fn, init, failing(), optax.sgd, "auto", steps=20)
-    assert (found.steps_done, found.losses.shape) == (7, (refining.RATES, 1, 7))
+    assert (found.steps_done, found.losses.shape) == (7, (8, 1, 7))
     plain = range_test(loss_fn, init, (X[:7], Y[:7]), optax.sgd, found.learning_rates)
     np.testing.assert_allclose(found.losses, plain.losses, rtol=1e-4)
-    assert f"{refining.RATES} lanes, {7 * refining.RATES} lane-steps. The batches ended after 7 of 20" in found.note
+    assert "8 lanes, 56 lane-steps. The batches ended after 7 of 16" in found.note
     assert found.note.count("disk") == 1
 
 
@@ -247,24 +293,24 @@ def test_a_search_resumes_stage_by_stage_and_refuses_what_is_none(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("budget", "steps", "seeds", "length", "expected"),
+    ("budget", "steps", "seeds", "length", "total", "coarse_steps", "fine"),
     [
-        (None, None, 3, 1000, (120, 16)),
-        (None, None, 3, None, (120, 16)),
-        (None, None, 1, 1000, (360, 16)),
-        (None, None, 3, 20, (20, 16)),
-        (None, 1000, 3, 20, (1000, 16)),
-        (640, None, 1, None, (40, 16)),
-        (640, None, 1, 20, (20, 32)),
-        (640, 40, 2, 20, (40, 8)),
-        (3720.0, 120.0, 1, 20, (120, 31)),
-        (639, 40, 2, 20, (40, 7)),
-        (refining.COARSE_FEWEST, None, 1, 7, (1, refining.COARSE_FEWEST)),
+        (None, None, 3, None, None, 30, (3, 560)),
+        (None, None, 3, 100, None, 30, (16, 100)),
+        (None, None, 3, 1000, 250, 30, (6, 250)),
+        (None, 1000, 3, 20, None, 30, (15, 1000)),
+        (640, None, 1, None, None, 30, (2, 200)),
+        (1920.0, None, 1, None, 3000, 30, (3, 560)),
+        (640, None, 1, 20, None, 20, (24, 20)),
+        (640, 40, 2, 20, None, 16, (4, 40)),
+        (100, None, 1, 1, None, 1, (92, 1)),
     ],
 )
-def test_what_a_budget_pays_for(budget, steps, seeds, length, expected):
-    assert refining.affordable("range_test", budget, steps, seeds, length) == expected
-    assert expected[0] * expected[1] * seeds <= (budget or np.inf)
+def test_what_a_budget_pays_for(budget, steps, seeds, length, total, coarse_steps, fine):
+    allocation = refining.allocated("range_test", budget, steps, seeds, length, total)
+    assert allocation.coarse_steps == coarse_steps
+    assert allocation.fine(8 * seeds * coarse_steps) == fine
+    assert seeds * (8 * coarse_steps + fine[0] * fine[1]) <= allocation.budget
 
 
 @pytest.mark.parametrize("memory_bytes", [0, 100, 10**9])
@@ -321,14 +367,19 @@ def call(**changes):
         (call(budget=0), ValueError, "`range_test(budget=...)` must be at least 1, got 0"),
         (call(budget="much"), TypeError, "`range_test(budget=...)` must be a whole number, got 'much' (str)"),
         (
-            call(budget=1000, steps=100, seeds=3),
+            call(budget=983, steps=100, seeds=3),
             ValueError,
-            "`range_test(budget=...)` must be at least 5 rates x 3 seeds x 100 steps, 1,500 lane-steps, got 1,000",
+            "`range_test(budget=...)` must be at least 984 lane-steps, 8 rates x 16 steps and 2 rates x 100 steps, each",
+        ),
+        (
+            call(budget=99),
+            ValueError,
+            "`range_test(budget=...)` must be at least 100 lane-steps for 1 seed, got 99",
         ),
         (call(steps=0), ValueError, "`range_test(steps=...)` must be at least 1, got 0"),
         (call(checkpoint=3), TypeError, "`range_test(checkpoint=...)` must be a path, got 3 (int)"),
     ],
-    ids=["rates", "both", "no budget", "kind", "too small", "steps", "checkpoint"],
+    ids=["rates", "both", "no budget", "kind", "too small", "smallest", "steps", "checkpoint"],
 )
 def test_wrong_calls_are_answered(wrong, kind, text):
     with pytest.raises(kind, match="^" + re.escape(text)):

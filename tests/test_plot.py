@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 
 import matplotlib as mpl
@@ -55,6 +56,17 @@ def test_range_test_shows_lines_bands_losses_and_the_suggestion():
     np.testing.assert_allclose([interval.x0, interval.x1], [answer.low, answer.high])
     labels = {text.get_text() for text in axes.get_legend().get_texts()}
     assert labels == {"training", "validation", "loss at the start", "seeds diverged", "suggestion"}
+
+
+def test_dropped_rates_are_points_at_their_last_loss():
+    losses = np.array([[[2, 1.9, NAN]], [[2, 1.5, 1.0]], [[2, 1.2, 0.8]], [[2, 1.7, NAN]], [[2, NAN, NAN]]])
+    status = np.array([["dropped"], ["finite"], ["finite"], ["dropped"], ["diverged"]])
+    axes = drawn(dataclasses.replace(result(RATES, losses), status=status))
+    np.testing.assert_array_equal(line(axes, "training").get_xdata(), [0.01, 0.1, 10.0])
+    np.testing.assert_allclose(line(axes, "training").get_ydata(), [1.0, 0.8, 2.0])
+    points = line(axes, "training, when dropped")
+    np.testing.assert_array_equal(points.get_xdata(), [0.001, 1.0])
+    np.testing.assert_allclose(points.get_ydata(), [1.9, 1.7])
 
 
 def test_one_exploded_lane_does_not_set_the_height():

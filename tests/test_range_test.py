@@ -490,7 +490,7 @@ def test_result_prints_as_a_table():
         )
         == 1
     )
-    assert lines[5].startswith("0.05 is the smallest rate within 2%")
+    assert lines[5].startswith("0.05 is the smallest rate within 1%")
     assert lines[6].startswith("2 diverged: not finite any more: lower the rate")
     assert lines[7] == "The 12 batches were gone through 2.5 times."
     assert repr(result) == "RangeTest(3 rates from 0.001 to 1e+03, 2 seeds, 30 steps)"

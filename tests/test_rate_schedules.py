@@ -135,9 +135,10 @@ def test_the_answer_names_its_schedule_and_says_how_much_of_it_was_seen(tested):
     part = ", of whose 1000 steps the test saw only the first 20"
     assert tested[0].schedules == tuple(f"the peak of {COSINE.format(rate)}{part}" for rate in (0.1, 0.4))
     for test in tested:
-        answer = suggest(test)
+        answer = suggest(test, "edge", fraction=1.0)
         assert answer.reason.endswith(f". The rate is the peak of {COSINE.format(answer.learning_rate)}{part}.")
-        assert answer.reason in str(test)
+        assert suggest(test).reason in str(test)
+        assert "1,000 steps" in suggest(test).reason
 
 
 def test_a_rate_between_those_tested_names_the_nearest(tested):

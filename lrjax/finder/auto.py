@@ -6,14 +6,14 @@ import numpy as np
 
 from lrjax.finder.answers import Answer, about_edge, about_seeds
 
-TOLERANCE = 0.02
+TOLERANCE = 0.01
 """The part of the way from the best loss to the loss at the start that still counts as best."""
 
 
 def auto(rates: np.ndarray, start: np.ndarray, final: np.ndarray, objective: str) -> Answer:
     """The smallest rate that is nearly as good as the best.
 
-    ``min {rate : (L(rate) - L_best) / (L_start - L_best) <= 0.02}``, with ``L`` the mean over the seeds of the final
+    ``min {rate : (L(rate) - L_best) / (L_start - L_best) <= 0.01}``, with ``L`` the mean over the seeds of the final
     loss. A lane that was lost, or that ended above its start, counts as ended at its start.
 
     Args:

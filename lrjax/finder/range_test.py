@@ -31,6 +31,7 @@ def range_test(
     learning_rates: Sequence[float] | np.ndarray | jax.Array | Literal["auto"],
     *,
     budget: int | None = None,
+    horizon: int | None = None,
     steps: int | None = None,
     rng: jax.Array | None = None,
     seeds: int | Sequence[int] | None = None,
@@ -62,14 +63,15 @@ def range_test(
         optimizer: A function of the learning rate: ``optax.adamw``, or one with a schedule inside,
             ``lambda peak: optax.adamw(lrjax.warmup_cosine(peak, 1000, warmup_steps=50))``, which the answer then names.
             Updates get ``value=loss``.
-        learning_rates: ``[K]`` distinct positive rates in any order; or ``"auto"``: a coarse grid of all usual rates,
-            extended where its best is at an edge, and then rates around the best, all merged into one result. Batches
-            of an iterable are kept for the later stages, in memory up to a sixteenth of ``memory_budget``, beyond it in
-            temporary files.
-        budget: With ``"auto"``, the most lane-steps to take (rates times seeds times steps); by default enough for 16
-            rates, and at most 5,760 where ``steps`` is left out.
-        steps: Updates of every lane; by default as many as there are batches, and with ``"auto"`` as many of those as
-            the budget allows for 16 rates.
+        learning_rates: ``[K]`` distinct positive rates in any order; or ``"auto"``: a coarse grid of all usual rates
+            for some 30 steps, extended where its best is at an edge, and then a few long runs around the best, in one
+            result, where the coarse lanes count as dropped. Batches of an iterable are kept for the later stages, in
+            memory up to a sixteenth of ``memory_budget``, beyond it in temporary files.
+        budget: With ``"auto"``, the most lane-steps to take (rates times seeds times steps), by default 5,760.
+        horizon: Steps of the run that the rate is for; by default those of a schedule inside of ``optimizer`` that
+            says how long it is, else the test's own. ``suggest`` answers for it.
+        steps: Updates of every lane; by default as many as there are batches. With ``"auto"`` of the longest lane, at
+            most; by default what the budget pays for, and no more than there are batches or steps of a schedule.
         rng: A key. The loss of seed ``s`` gets ``fold_in(fold_in(rng, s), step)``, equal for all rates.
         seeds: How many, or which, ``[R]``; by default the one seed 0.
         model_state: A pytree that ``loss_fn`` carries from step to step, such as BatchNorm's averages.
@@ -115,8 +117,10 @@ def range_test(
     how = execution.execution(_CALL, keep, plan, devices, memory_budget, progress, checkpoint)
     seed_numbers = arguments.seeds(_CALL, seeds)
     contracts.factory(_CALL, optimizer)
+    if horizon is not None:
+        horizon = _checks.count(_CALL, "horizon", horizon, low=1)
 
-    def run(rates: np.ndarray, how: Execution, batches: Any, steps: int | None) -> RangeTest:
+    def run(rates: np.ndarray, how: Execution, batches: Any, steps: int | None, at: Sequence[int] | None) -> RangeTest:
         named = scheduled(optimizer, rates)
         ran = supervised_lanes.train(
             how,
@@ -131,13 +135,15 @@ def range_test(
             model_state=model_state,
             validation=validation,
             evaluate=evaluate,
-            validation_steps=validation_steps,
+            validation_steps=at,
             label=lambda k: f"{rates[k]:.3g}",
         )
         return RangeTest(
             learning_rates=rates,
             seeds=seed_numbers,
             schedules=named.words(ran.steps_done),
+            multipliers=named.multipliers(max(ran.steps_done, horizon or 0)),
+            horizon=horizon,
             **outcomes(ran, (len(rates), len(seed_numbers))),
         )
 
@@ -145,8 +151,16 @@ def range_test(
         if learning_rates != "auto":
             _checks.refuse_type(_CALL, "learning_rates", "'auto' or a sequence of rates", learning_rates)
         with Stages(how, batches) as stages:
-            steps, most = refining.affordable(_CALL, budget, steps, len(seed_numbers), stages.source.length)
-            return refining.searched(lambda rates, stage: run(rates, *stages.at(stage), steps), most)
+            total = scheduled(optimizer, np.array([refining.COARSE_LOWEST])).total
+            allocation = refining.allocated(_CALL, budget, steps, len(seed_numbers), stages.source.length, total)
+
+            def stage(rates: np.ndarray, steps: int, number: int) -> RangeTest:
+                at = None
+                if validation is not None:
+                    at = refining.reading_steps(_CALL, validation_steps, steps, allocation.coarse_steps)
+                return run(rates, *stages.at(number), steps, at)
+
+            return refining.searched(stage, allocation)
     if budget is not None:
         _checks.refuse(_CALL, "budget", "left out where learning_rates are given", _checks.shown(budget))
-    return run(arguments.rates(_CALL, "learning_rates", learning_rates), how, batches, steps)
+    return run(arguments.rates(_CALL, "learning_rates", learning_rates), how, batches, steps, validation_steps)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -34,6 +34,9 @@ class RangeTest:
         note: What else a reader should know, empty where there is nothing.
         schedules: What each rate is where it belongs to a schedule of lrjax, ``[K]`` texts such as ``the peak of
             warmup_cosine(0.01, 1000, warmup_steps=50)``; empty where it does not.
+        multipliers: What such a schedule makes of the rate at each step, as a part of it, ``[total_steps]``; empty
+            where the rate is constant.
+        horizon: Steps of the run that the rate is for, None where the test was not told.
     """
 
     learning_rates: np.ndarray
@@ -47,6 +50,8 @@ class RangeTest:
     plan: Plan
     note: str
     schedules: tuple[str, ...] = ()
+    multipliers: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    horizon: int | None = None
 
     def __repr__(self) -> str:
         """The size of the test, in a line."""

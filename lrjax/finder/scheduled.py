@@ -22,10 +22,12 @@ class Scheduled(NamedTuple):
     Attributes:
         roles: For each rate, for each schedule that depends on it, ``the peak of warmup_cosine(0.01, ...)``.
         made: Those of the first rate.
+        rate: The first rate, as the optimizer got it.
     """
 
     roles: list[list[str]]
     made: list[Made]
+    rate: float
 
     def words(self, steps: int) -> tuple[str, ...]:
         """What each rate is, ``[K]``, and whether a run of so many steps sees all of it; empty where there is none."""
@@ -33,6 +35,19 @@ class Scheduled(NamedTuple):
             return ()
         unseen = [_unseen(made, steps) for made in self.made]
         return tuple(_joined([role + part for role, part in zip(roles, unseen, strict=True)]) for roles in self.roles)
+
+    def multipliers(self, steps: int) -> np.ndarray:
+        """What the first schedule makes of the rate at each step, as a part of it; of ``steps`` where it has no end."""
+        if not self.made:
+            return np.zeros(0)
+        values = np.asarray(self.made[0].curve(np.arange(self.total or steps)), np.float64)
+        return values / self.rate
+
+    @property
+    def total(self) -> int | None:
+        """The steps of the first schedule, None where it does not say."""
+        total = self.made[0].arguments.get("total_steps") if self.made else None
+        return None if total is None else int(total)
 
 
 def scheduled(optimizer: OptimizerFactory, rates: np.ndarray) -> Scheduled:
@@ -48,7 +63,7 @@ def scheduled(optimizer: OptimizerFactory, rates: np.ndarray) -> Scheduled:
     for rate in rates if places else []:
         number, made = _made(optimizer, rate)
         roles.append([_role(number, made[place]) for place in places])
-    return Scheduled(roles, [first[place] for place in places])
+    return Scheduled(roles, [first[place] for place in places], float(f"{rates[0]:.3g}"))
 
 
 def _made(optimizer: OptimizerFactory, rate: float) -> tuple[jax.Array, list[Made]]:

@@ -13,6 +13,8 @@ from lrjax.finder.ramp_answers import ramp_answer
 from lrjax.finder.range_answers import range_answer
 from lrjax.finder.rules import AUTO_OF_RAMPS, RULES
 from lrjax.finder.scheduled import about_schedule
+from lrjax.finder.surface import run_of, surface
+from lrjax.finder.transfer import transferred
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,19 @@ class Suggestion:
     reason: str
     hyperparams: dict[str, float] = field(default_factory=dict, hash=False)
 
+    def __str__(self) -> str:
+        """The answer, its interval and the reason."""
+        values = "".join(f", {name} {value:.3g}" for name, value in self.hyperparams.items())
+        return f"{self.learning_rate:.3g} ({self.low:.3g} to {self.high:.3g}){values}. {self.reason}"
+
 
 def suggest(
-    result: Curves | Ramp | Grid, rule: str = "auto", objective: str | None = None, *, fraction: float | None = None
+    result: Curves | Ramp | Grid,
+    rule: str = "auto",
+    objective: str | None = None,
+    *,
+    fraction: float | None = None,
+    horizon: int | None = None,
 ) -> Suggestion:
     """The learning rate that a test speaks for, by a rule of its own or by one known from other finders.
 
@@ -51,9 +63,11 @@ def suggest(
     seed's curve, the training loss smoothed, up to where the ramp was stopped; the answer is the geometric mean of the
     seeds', and the interval holds them all.
 
-    - ``"auto"``: of a range test the smallest rate that is nearly as good as the best,
-      ``min {rate : (L(rate) - L_best) / (L_start - L_best) <= 0.02}``; of a ramp test the ``"valley"``, from where
-      the loss has fallen by 1% of its whole fall.
+    - ``"auto"``: of a range test, for a run as long as the test, the smallest rate that is nearly as good as the best,
+      ``min {rate : (L(rate) - L_best) / (L_start - L_best) <= 0.01}``. For a longer run, the rate that makes in it the
+      progress at which the loss was lowest in the test, ``rate * sum(multiplier(step))``, with ``multiplier`` the part
+      that a schedule makes of the rate: five times the steps overfit, or arrive, at a fifth of the rate. Of a ramp test
+      ``"valley"``, from where the loss has fallen by 1% of its whole fall.
     - ``"steepest"``: where the loss falls steepest over the logarithm of the rate (in a linear ramp, over its steps),
       on the way to its minimum.
     - ``"valley"``: halfway down the longest descent, counted in points, fastai's default. Without noise a loss falls a
@@ -73,6 +87,9 @@ def suggest(
         rule: One of the above.
         objective: ``"validation"`` or ``"training"``; by default validation where the result has it.
         fraction: For ``"edge"`` only, more than 0 and at most 1, usually 0.3 to 1; by default 0.5.
+        horizon: For ``"auto"`` of a range test only, the steps of the run that the rate is for; by default those that
+            the test was told, else those of the schedule that the optimizer was made with, else the test's own. A
+            schedule of another length is taken to keep its shape.
 
     Returns:
         The suggestion. A test that carries no answer gives one too, the smallest rate, whose reason says what to do.
@@ -102,16 +119,23 @@ def suggest(
         if rule != "edge":
             _checks.refuse("suggest", "fraction", "left out where the rule is not 'edge'", f"{fraction} with {rule!r}")
         fraction = _checks.number("suggest", "fraction", fraction, above=0, high=1)
+    if horizon is not None:
+        if rule != "auto" or is_ramp(result):
+            what = "a ramp" if is_ramp(result) else repr(rule)
+            _checks.refuse(
+                "suggest", "horizon", "left out where the rule is not a range test's 'auto'", f"it with {what}"
+            )
+        horizon = _checks.count("suggest", "horizon", horizon, low=1)
     if is_grid(result):
         choice = chosen_value(result, objective)
-        row = suggest(result.at(choice.value), rule, objective, fraction=fraction)
+        row = suggest(result.at(choice.value), rule, objective, fraction=fraction, horizon=horizon)
         return replace(
             row,
             at_boundary=row.at_boundary or choice.at_boundary,
             reason=f"{row.reason} {choice.reason}",
             hyperparams={result.name: choice.value},
         )
-    answer = _answer(result, rule, objective, fraction)
+    answer = _answer(result, rule, objective, fraction, horizon)
     return Suggestion(
         learning_rate=answer.learning_rate,
         low=answer.low,
@@ -123,7 +147,9 @@ def suggest(
     )
 
 
-def _answer(result: Curves | Ramp | Grid, rule: str, objective: str, fraction: float | None) -> Answer:
+def _answer(
+    result: Curves | Ramp | Grid, rule: str, objective: str, fraction: float | None, horizon: int | None
+) -> Answer:
     """What a rule of this name answers."""
     known = AUTO_OF_RAMPS if rule == "auto" else RULES[rule]
     if fraction is not None:
@@ -133,6 +159,9 @@ def _answer(result: Curves | Ramp | Grid, rule: str, objective: str, fraction: f
     rates, start, final = by_rate(result, objective)
     if not (final < start).any():
         return no_answer(float(rates[0]), none_fell(rates, start, final))
-    return (
-        auto(rates, start, final, objective) if rule == "auto" else range_answer(known, rates, start, final, objective)
-    )
+    if rule != "auto":
+        return range_answer(known, rates, start, final, objective)
+    run, readings = run_of(result, horizon), surface(result, objective, start)
+    if run.is_as_tested or not (readings.mean < 0).any():
+        return auto(rates, start, final, objective)
+    return transferred(readings, run, objective)

@@ -9,13 +9,11 @@ import numpy as np
 from lrjax import _checks
 from lrjax.finder.grid_result import GridTest
 from lrjax.finder.suggest import Suggestion, suggest
+from lrjax.plot import _cells
 from lrjax.plot._axes import COLORS, axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-LOG_RATIO = 5
-"""A loss that falls by more than this factor gets a logarithmic scale of colours."""
 
 
 def grid_test(result: GridTest, suggestion: Suggestion | None = None, *, ax: Axes | None = None) -> Axes:
@@ -67,9 +65,11 @@ def grid_test(result: GridTest, suggestion: Suggestion | None = None, *, ax: Axe
     started = np.isfinite(start)
     capped = np.fmin(final, start)[order][:, rows]
     losses = capped[..., started if started.any() else ~started].mean(axis=-1)
-    edges = _edges(rates)
+    edges = _cells.edges(rates)
     lines = np.arange(len(values) + 1) - 0.5
-    mesh = ax.pcolormesh(edges, lines, losses.T, cmap="viridis", norm=_norm(losses), edgecolors="white", linewidth=0.3)
+    mesh = ax.pcolormesh(
+        edges, lines, losses.T, cmap="viridis", norm=_cells.norm(losses), edgecolors="white", linewidth=0.3
+    )
     ax.set_xscale("log")
     ax.set_yticks(range(len(values)), [f"{value:.4g}" for value in values])
     lost = (result.status[order][:, rows] == "diverged").any(axis=-1)
@@ -83,25 +83,6 @@ def grid_test(result: GridTest, suggestion: Suggestion | None = None, *, ax: Axe
     ax.legend(frameon=False, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderaxespad=0.3)
     ax.figure.colorbar(mesh, ax=ax, label=f"final {suggestion.objective} loss")
     return ax
-
-
-def _edges(rates: np.ndarray) -> np.ndarray:
-    """The borders of the cells of rising rates, ``[K + 1]``: half way between them in the logarithm."""
-    powers = np.log10(rates)
-    gaps = np.diff(powers) if len(powers) > 1 else np.ones(1)
-    edges: np.ndarray = 10 ** np.concatenate(
-        [powers[:1] - gaps[0] / 2, (powers[1:] + powers[:-1]) / 2, powers[-1:] + gaps[-1] / 2]
-    )
-    return edges
-
-
-def _norm(losses: np.ndarray) -> Any:
-    """How losses become colours: by their logarithm where they are far apart."""
-    from matplotlib.colors import LogNorm, Normalize
-
-    known = losses[np.isfinite(losses)]
-    is_wide = known.size and known.min() > 0 and known.max() > LOG_RATIO * known.min()
-    return LogNorm() if is_wide else Normalize()
 
 
 def _frame(ax: Any, edges: np.ndarray, place: int, name: str, suggestion: Suggestion) -> None:

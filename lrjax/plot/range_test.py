@@ -20,8 +20,9 @@ def range_test(result: RangeTest, suggestion: Suggestion | None = None, *, ax: A
     """The loss that every learning rate ended with, over a logarithmic axis of rates.
 
     A line an objective, the mean over the seeds, in a band from the smallest seed to the largest; a cross at the top
-    where a seed diverged, which counts as ended at its start; the loss at the start dotted; the suggestion marked with
-    its value. Losses far above the start leave the picture at the top, so that one exploded lane hides nothing.
+    where a seed diverged, which counts as ended at its start; hollow points for rates that were dropped, at their last
+    loss; the loss at the start dotted; the suggestion marked with its value. Losses far above the start leave the
+    picture at the top, so that one exploded lane hides nothing.
 
     Args:
         result: What ``lrjax.finder.range_test`` returned.
@@ -61,8 +62,12 @@ def range_test(result: RangeTest, suggestion: Suggestion | None = None, *, ax: A
     ends = {objective: start_and_final(losses, objective) for objective, losses in curves.items()}
 
     ax.set_xscale("log")
+    dropped = (result.status[order] == "dropped").any(axis=1)
     for objective, (start, final) in ends.items():
-        _line_and_band(ax, rates, np.where(np.isfinite(final), final, start), objective)
+        shown = np.where(np.isfinite(final), final, start)
+        _line_and_band(ax, rates[~dropped], shown[~dropped], objective)
+        if dropped.any():
+            _mark_dropped(ax, rates[dropped], curves[objective][dropped], objective)
     _mark_start(ax, [start for start, _ in ends.values()], [final for _, final in ends.values()])
     lost = (result.status[order] == "diverged").any(axis=1)
     if lost.any():
@@ -89,6 +94,15 @@ def _line_and_band(ax: Any, rates: np.ndarray, final: np.ndarray, objective: str
     ax.plot(rates, final.mean(axis=1), color=color, linewidth=1.8, marker=".", label=objective)
     if final.shape[1] > 1:
         ax.fill_between(rates, final.min(axis=1), final.max(axis=1), color=color, alpha=0.2, linewidth=0)
+
+
+def _mark_dropped(ax: Any, rates: np.ndarray, losses: np.ndarray, objective: str) -> None:
+    """The loss that each rate had when it was dropped, the mean over the seeds."""
+    read = np.isfinite(losses)
+    last = losses.shape[-1] - 1 - read[..., ::-1].argmax(axis=-1, keepdims=True)
+    values = np.take_along_axis(losses, last, axis=-1)[..., 0].mean(axis=1)
+    style: dict[str, Any] = {"marker": "o", "markerfacecolor": "none", "markersize": 5, "linestyle": "none"}
+    ax.plot(rates, values, color=COLORS[objective], label=f"{objective}, when dropped", **style)
 
 
 def _mark_start(ax: Any, starts: list[np.ndarray], finals: list[np.ndarray]) -> None:
