@@ -1,11 +1,11 @@
 """How much is lost in the full run by training at the rate that a test answered.
 
-``regret = clip((L(found) - L_best) / (L_start - L_best), 0, 1)``, with ``L`` the final loss of a full run at a rate, the
-mean over seeds that no rule sees, interpolated over the logarithm of the rate between runs that were really trained
-(regret_truth.npz, made by regret_truth.py); ``L_start`` is the smaller of the loss at init and that of a constant
-prediction. Tasks, data and networks are in regret_tasks.py: on one half the constants of the rule "auto" were chosen,
-on the other it is reported. The floor is what an oracle scores, which picks the best rate by one half of the seeds of
-the truth and is measured by the other half.
+``regret = clip((L(found) - L_best) / (L_start - L_best), 0, 1)``, with ``L`` the final loss of a full run at a rate,
+the mean over seeds that no rule sees, interpolated over the logarithm of the rate between runs that were really
+trained (regret_truth.npz, which regret_truth.py made); ``L_start`` is the smaller of the loss at init and that of a
+constant prediction. Tasks, data and networks are in regret_tasks.py: on one half the constants of the rule "auto"
+were chosen (regret_variants.py compares what was tried), on the other it is reported. The floor is what an oracle
+scores, which picks the best rate by one half of the seeds of the truth and is measured by the other half.
 
     python benchmarks/regret.py [choosing|reporting] [--repeats 6] [--output regret.png]
 """
@@ -14,21 +14,30 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
+import re
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
+import matplotlib as mpl
 import numpy as np
 import regret_rules
 import regret_tasks as tasks
+from regret_truth import TRUTH
 
 import lrjax
-from regret_truth import TRUTH
 
 BUDGETS = (640, 1920, 3720)
 RAMP_STEPS = 100
-FIXED = {"sgd": {"fixed 0.1": 0.1, "fixed 0.01": 0.01}, "adamw": {"fixed 1e-3": 1e-3, "fixed 3e-4": 3e-4}}
+FIXED = {
+    "fixed: SGD 0.1, AdamW 1e-3": {"sgd": 0.1, "adamw": 1e-3},
+    "fixed: SGD 0.01, AdamW 3e-4": {"sgd": 0.01, "adamw": 3e-4},
+}
+OBJECTIVES = ("validation", "training")
+AUTO = "lrjax auto"
 Cell = tuple[str, str, str, int]
 
 
@@ -37,7 +46,7 @@ class Truth:
 
     def __init__(self, known: dict[str, np.ndarray], cell: Cell, objective: str) -> None:
         """Cap the losses at the start and average them over the seeds."""
-        place = ("validation", "training").index(objective)
+        place = OBJECTIVES.index(objective)
         losses = known["/".join(map(str, cell))][..., place].astype(np.float64)
         self.start = float(known[f"{cell[0]}/start"][place])
         self.rates = tasks.RATES[cell[1]]
@@ -95,41 +104,101 @@ def geometric_mean(rates: list[float]) -> float:
     return float(np.exp(np.mean(np.log(finite)))) if finite else float("nan")
 
 
-def collect(half: dict, repeats: int) -> tuple[dict, dict]:
-    """``found[rule, budget][cell, objective]``, the answers of every repeat, and ``[rule, budget]`` lane-steps, seconds."""
-    found: dict = defaultdict(lambda: defaultdict(list))
-    costs: dict = defaultdict(list)
+class Found(NamedTuple):
+    """What every rule answered within every budget, and what that took."""
+
+    answers: dict[tuple[str, int], dict[tuple[Cell, str], list[float]]]
+    """Of each cell and objective, in every repeat."""
+    costs: dict[tuple[str, int], list[tuple[float, float]]]
+    """Lane-steps and seconds."""
+
+
+def collect(half: dict, repeats: int) -> Found:
+    """Every rule on every cell of these tasks."""
+    found = Found(defaultdict(lambda: defaultdict(list)), defaultdict(list))
     for name, make in half.items():
         task = make()
-        for optimizer in tasks.OPTIMIZERS:
-            cells = [(name, optimizer, schedule, h) for schedule in tasks.SCHEDULES for h in tasks.HORIZONS]
-            for repeat in range(repeats):
+        for optimizer, repeat in itertools.product(tasks.OPTIMIZERS, range(repeats)):
+            cells = [(name, optimizer, *rest) for rest in itertools.product(tasks.SCHEDULES, tasks.HORIZONS)]
+            read_ramps(found, task, cells, repeat)
+            for cell, objective in itertools.product(cells, OBJECTIVES):
+                for rule, rates in FIXED.items():
+                    found.answers[rule, 0][cell, objective].append(rates[optimizer])
+            for cell, budget in itertools.product(cells, BUDGETS):
                 begin = time.perf_counter()
-                every = ramps(task, optimizer, BUDGETS[-1] // RAMP_STEPS, repeat)
-                seconds = (time.perf_counter() - begin) / len(every)
-                for budget in (RAMP_STEPS, *BUDGETS):
-                    few = every[: budget // RAMP_STEPS]
-                    for rule in every[0]:
-                        costs[rule, budget].append((len(few) * RAMP_STEPS, seconds * len(few)))
-                        for cell in cells:
-                            for objective in ("validation", "training"):
-                                answer = geometric_mean([ramp[rule] for ramp in few])
-                                found[rule, budget][cell, objective].append(answer)
-                for cell in cells:
-                    for rule, rate in FIXED[optimizer].items():
-                        for objective in ("validation", "training"):
-                            found["fixed " + ("high" if rate in (0.1, 1e-3) else "low"), 0][cell, objective].append(rate)
-                    for budget in BUDGETS:
-                        begin = time.perf_counter()
-                        result = auto(task, *cell[1:], budget, repeat)
-                        seconds = time.perf_counter() - begin
-                        for objective in ("validation", "training"):
-                            answer = lrjax.suggest(result, objective=objective).learning_rate
-                            found["lrjax auto", budget][cell, objective].append(answer)
-                        spent = int(result.note.split(" lanes, ")[1].split(" ")[0].replace(",", ""))
-                        costs["lrjax auto", budget].append((spent, seconds))
-            print(f"{name} {optimizer}: done", flush=True)
-    return found, costs
+                result = auto(task, *cell[1:], budget, repeat)
+                spent = int(re.search(r" lanes, ([\d,]+) lane-steps", result.note)[1].replace(",", ""))
+                found.costs[AUTO, budget].append((spent, time.perf_counter() - begin))
+                for objective in OBJECTIVES:
+                    answer = lrjax.suggest(result, objective=objective).learning_rate
+                    found.answers[AUTO, budget][cell, objective].append(answer)
+        print(f"{name}: done", flush=True)
+    return found
+
+
+def read_ramps(found: Found, task: tasks.Task, cells: list[Cell], repeat: int) -> None:
+    """The rules of one ramp, and of as many as each budget pays for; a ramp knows neither schedule nor horizon."""
+    begin = time.perf_counter()
+    every = ramps(task, cells[0][1], BUDGETS[-1] // RAMP_STEPS, repeat)
+    seconds = (time.perf_counter() - begin) / len(every)
+    for budget, rule in itertools.product((RAMP_STEPS, *BUDGETS), every[0]):
+        few = every[: budget // RAMP_STEPS]
+        found.costs[rule, budget].append((len(few) * RAMP_STEPS, seconds * len(few)))
+        for cell, objective in itertools.product(cells, OBJECTIVES):
+            found.answers[rule, budget][cell, objective].append(geometric_mean([ramp[rule] for ramp in few]))
+
+
+def scored(found: Found, key: tuple[str, int], truths: dict[Cell, Truth], objective: str) -> dict[Cell, float]:
+    """The regret of a rule in every cell, the mean over the repeats."""
+    answers = found.answers[key]
+    return {cell: float(np.mean([truth(rate) for rate in answers[cell, objective]])) for cell, truth in truths.items()}
+
+
+def report(found: Found, truths: dict[Cell, Truth], objective: str) -> None:
+    """The table of one objective, and the worst cells of lrjax's rule."""
+    floors = np.array([truth.floor for truth in truths.values()])
+    print(f"\n## {objective} loss, {len(truths)} cells; floor: mean {floors.mean():.3f}, worst {floors.max():.3f}\n")
+    print("| lane-steps | rule | mean | worst | spread between seeds, decades | spent | seconds, warm |")
+    print("|---|---|---|---|---|---|---|")
+    for key in sorted(found.answers, key=lambda key: (key[1], key[0] != AUTO, key[0])):
+        regrets = list(scored(found, key, truths, objective).values())
+        spread = np.mean([np.nanstd(np.log10(found.answers[key][cell, objective])) for cell in truths])
+        spent, seconds = np.median(found.costs.get(key, [(0, 0.0)]), axis=0)
+        row = f"{np.mean(regrets):.3f} | {np.max(regrets):.3f} | {spread:.2f} | {spent:.0f} | {seconds:.2f}"
+        print(f"| {key[1] or '-'} | {key[0]} | {row} |")
+    for budget in BUDGETS:
+        regrets = scored(found, (AUTO, budget), truths, objective)
+        print(f"\nWorst cells of {AUTO} at {budget:,} lane-steps:\n")
+        for cell in sorted(regrets, key=regrets.__getitem__, reverse=True)[:5]:
+            truth = truths[cell]
+            good = truth.rates[truth.regrets <= 0.03]
+            answers = ", ".join(f"{rate:.2g}" for rate in found.answers[AUTO, budget][cell, objective])
+            where = f"regret at most 0.03 from {good.min():.2g} to {good.max():.2g}, floor {truth.floor:.3f}"
+            print(f"- {regrets[cell]:.3f}, {' '.join(map(str, cell))}: {answers}; {where}")
+
+
+def draw(found: Found, truths: dict[Cell, Truth], path: Path) -> None:
+    """The validation regret of every cell, a point each, rule by rule, with the mean as a bar."""
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    keys = [(AUTO, budget) for budget in BUDGETS]
+    keys += [(rule, budget) for rule, budget in sorted(found.answers) if budget in (0, BUDGETS[-1]) and rule != AUTO]
+    figure, ax = plt.subplots(figsize=(9, 0.42 * len(keys) + 1.2), layout="constrained")
+    for row, key in enumerate(keys):
+        regrets = np.array(list(scored(found, key, truths, "validation").values()))
+        color = "#c8102e" if key[0] == AUTO else "#8a8f98"
+        heights = row + np.random.default_rng(0).uniform(-0.2, 0.2, len(regrets))
+        ax.plot(regrets, heights, ".", color=color, alpha=0.6)
+        ax.plot([regrets.mean()] * 2, [row - 0.35, row + 0.35], color=color, linewidth=2.5)
+        ax.annotate(f"{regrets.mean():.3f}", (1.02, row), va="center", color=color, annotation_clip=False)
+    names = [f"{rule}, {budget:,} lane-steps" if budget else rule for rule, budget in keys]
+    ax.set(xlim=(-0.01, 1.01), xlabel="regret in validation loss: a point a cell, a bar the mean (right)")
+    ax.set_yticks(range(len(keys)), names)
+    ax.invert_yaxis()
+    ax.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=130)
+    print(f"\nPicture: {path}")
 
 
 def main() -> None:
@@ -140,34 +209,11 @@ def main() -> None:
     arguments = parser.parse_args()
     half = {"choosing": tasks.CHOOSING, "reporting": tasks.REPORTING}[arguments.half]
     known = dict(np.load(TRUTH))
-    found, costs = collect(half, arguments.repeats)
-    for objective in ("validation", "training"):
-        report(found, costs, known, objective)
-
-
-def report(found: dict, costs: dict, known: dict, objective: str) -> None:
-    """The table of one objective, and the worst cells of lrjax's rule."""
-    cells = sorted({cell for cell, _ in next(iter(found.values()))})
-    truths = {cell: Truth(known, cell, objective) for cell in cells}
-    floors = np.array([truths[cell].floor for cell in cells])
-    print(f"\n## {objective}: {len(cells)} cells, floor {floors.mean():.3f} mean, {floors.max():.3f} worst\n")
-    print("| lane-steps | rule | mean | worst | seed spread, decades | spent | seconds |\n|---|---|---|---|---|---|---|")
-    for rule, budget in sorted(found, key=lambda key: (key[1], key[0] != "lrjax auto", key[0])):
-        answers = [found[rule, budget][cell, objective] for cell in cells]
-        regrets = [np.mean([truths[cell](a) for a in some]) for cell, some in zip(cells, answers, strict=True)]
-        spread = np.mean([np.nanstd(np.log10(some)) for some in answers])
-        spent, seconds = np.median(costs.get((rule, budget), [(0, 0.0)]), axis=0)
-        row = f"{np.mean(regrets):.3f} | {np.max(regrets):.3f} | {spread:.2f} | {spent:.0f} | {seconds:.2f}"
-        print(f"| {budget or '-'} | {rule} | {row} |")
-    for budget in BUDGETS:
-        regrets = {c: np.mean([truths[c](a) for a in found["lrjax auto", budget][c, objective]]) for c in cells}
-        print(f"\nWorst cells of lrjax auto at {budget} lane-steps:")
-        for cell in sorted(cells, key=regrets.get, reverse=True)[:6]:
-            truth = truths[cell]
-            good = truth.rates[truth.regrets <= 0.03]
-            answers = ", ".join(f"{rate:.2g}" for rate in found["lrjax auto", budget][cell, objective])
-            where = f"within 0.03: {good.min():.2g} to {good.max():.2g}, floor {truth.floor:.3f}"
-            print(f"  {regrets[cell]:.3f} {' '.join(map(str, cell))}: answers {answers}; {where}")
+    cells = list(itertools.product(half, tasks.OPTIMIZERS, tasks.SCHEDULES, tasks.HORIZONS))
+    found = collect(half, arguments.repeats)
+    for objective in OBJECTIVES:
+        report(found, {cell: Truth(known, cell, objective) for cell in cells}, objective)
+    draw(found, {cell: Truth(known, cell, "validation") for cell in cells}, arguments.output)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import numpy as np
 
 
 def smoothed(losses: np.ndarray, keep: float = 0.98) -> np.ndarray:
-    """fastai's exponential average, corrected for its start."""
+    """Fastai's exponential average, corrected for its start."""
     average, out = 0.0, []
     for step, loss in enumerate(losses, start=1):
         average = keep * average + (1 - keep) * loss

@@ -263,7 +263,7 @@ OPTIMIZERS = {
     "adamw": lambda rate: lrjax.adamw(rate, max_norm=None),
 }
 SCHEDULES = {
-    "constant": lambda peak, steps: peak,
+    "constant": lambda peak, steps: peak,  # noqa: ARG005
     "cosine": lambda peak, steps: lrjax.warmup_cosine(peak, steps, warmup_steps=0),
 }
 HORIZONS = (600, 3000)

@@ -23,7 +23,7 @@ SEEDS = range(1000, 1006)
 
 
 def runs(task: tasks.Task, optimizer: str, schedule: str, horizons: list[int], seed: int) -> list[np.ndarray]:
-    """``[horizons][rates, 2]``: the final validation and training losses of full runs, from a seed's weights and order."""
+    """``[horizons][rates, 2]``: the final validation and training losses of full runs from a seed."""
     steps = horizons[-1]
     batches = lrjax.minibatches(task.train, task.batch_size, steps, jax.random.key(seed))
     result = lrjax.range_test(
@@ -43,7 +43,8 @@ def runs(task: tasks.Task, optimizer: str, schedule: str, horizons: list[int], s
 def losses_at_start(task: tasks.Task) -> np.ndarray:
     """``[2]``: validation and training; the smaller of the mean over the seeds and a constant prediction's."""
     values = [
-        [task.loss_fn(task.init(jax.random.key(seed)), part) for part in (task.validation, task.train)] for seed in SEEDS
+        [task.loss_fn(task.init(jax.random.key(seed)), part) for part in (task.validation, task.train)]
+        for seed in SEEDS
     ]
     return np.minimum(np.mean(np.asarray(values, np.float64), axis=0), task.constant_loss)
 

@@ -187,7 +187,7 @@ def killed(case, folder, when, number):
 @pytest.mark.parametrize(
     ("case", "when", "points"),
     [
-        ("finite", "batch", sorted(POINTS.integers(1, STEPS, 3))),  # each further on than the one before
+        ("finite", "batch", sorted(POINTS.integers(1, STEPS, 3))[::2]),  # the second further on
         ("waves", "chunk", POINTS.integers(3, 12, 2)),
         ("rungs", "write", POINTS.integers(30, 100, 2)),
         ("sweep", "batch", POINTS.integers(20, STEPS, 1)),

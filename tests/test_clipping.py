@@ -27,9 +27,16 @@ def reference(leaves: list[np.ndarray], max_norm: float, max_value: float = np.i
     return [leaf * min(1.0, max_norm / norm) if norm else leaf for leaf in bounded], before
 
 
-def clip(grads, *arguments, **options):
+def updated(grads, *arguments, params=None, **options):
     optimizer = clip_gradients(*arguments, **options)
-    return jax.jit(optimizer.update)(grads, optimizer.init(grads))
+    return optimizer.update(grads, optimizer.init(grads), params)
+
+
+def clip(grads, *arguments, params=None, **options):
+    """``updated``, traced as jit would and run operation by operation: nothing to compile for each bound."""
+    jax.eval_shape(lambda grads, params: updated(grads, *arguments, params=params, **options), grads, params)
+    with jax.disable_jit():
+        return updated(grads, *arguments, params=params, **options)
 
 
 def values(seed: int, size: int = 12) -> np.ndarray:
@@ -62,7 +69,7 @@ def test_float32_of_any_magnitude(seed, exponent, bound):
 )
 def test_large_entries_keep_their_direction(dtype, size, entry, tolerance):
     grads = jnp.full(size, entry, dtype)
-    clipped, state = clip(grads, 1.0)
+    clipped, state = jitted(grads, 1.0)
     assert clipped.dtype == dtype
     np.testing.assert_allclose(np.asarray(clipped, np.float64), np.sign(entry) / np.sqrt(size), rtol=tolerance)
     norm = np.asarray(grads, np.float64)[0] * np.sqrt(size)
@@ -73,7 +80,7 @@ def test_large_entries_keep_their_direction(dtype, size, entry, tolerance):
 @pytest.mark.parametrize("entry", [0.0, 1e-45, 1e-40, -2e-38])
 def test_entries_at_the_bottom_of_float32_pass_bit_for_bit(entry):
     grads = jnp.full(4, np.float32(entry))
-    clipped, state = clip(grads, 1.0)
+    clipped, state = jitted(grads, 1.0)
     np.testing.assert_array_equal(np.asarray(clipped).view(np.int32), np.asarray(grads).view(np.int32))
     assert 0.0 <= float(state.norm) < 1e-37
     assert int(state.clipped) == 0
@@ -82,7 +89,7 @@ def test_entries_at_the_bottom_of_float32_pass_bit_for_bit(entry):
 @pytest.mark.parametrize(("dtype", "entry"), [(jnp.float32, 1e-30), (jnp.float32, 2e-38), (jnp.float16, 6e-8)])
 def test_small_norms_do_not_underflow(dtype, entry):
     grads = jnp.full(400, entry, dtype)
-    clipped, state = clip(grads, 1e-20)
+    clipped, state = jitted(grads, 1e-20)
     norm = 20 * float(grads[0])
     np.testing.assert_allclose(state.norm, norm, rtol=1e-6)
     np.testing.assert_array_equal(clipped, grads if norm < 1e-20 else 0.0)  # 5e-22 is 0 in float16
@@ -136,9 +143,9 @@ def leaves_of_every_rank(seed: int, scale: float = 1.0, dtype=np.float32) -> dic
 def test_adaptive_clipping_is_optax_s(ratio):
     params, grads = leaves_of_every_rank(0), leaves_of_every_rank(1)
     params["vector"] = jnp.zeros(7)  # bounded as if its norm were 1e-3
-    optimizer = clip_gradients(None, adaptive=ratio)
-    clipped, state = jax.jit(optimizer.update)(grads, optimizer.init(params), params)
-    expected, _ = optax.adaptive_grad_clip(ratio).update(grads, optax.EmptyState(), params)
+    clipped, state = clip(grads, None, adaptive=ratio, params=params)
+    with jax.disable_jit():
+        expected, _ = optax.adaptive_grad_clip(ratio).update(grads, optax.EmptyState(), params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9), clipped, expected)
     assert int(state.clipped) == 1
 
@@ -171,18 +178,20 @@ def test_block_rms_is_bounded_leaf_by_leaf(scale, bound):
 
 def test_bounds_compose_from_the_small_to_the_large():
     params, grads = leaves_of_every_rank(0), leaves_of_every_rank(1, 5.0)
-    optimizer = clip_gradients(0.2, max_value=2.0, max_block_rms=1.5, adaptive=0.5)
+    optimizer = clip_gradients(0.2, max_value=2.0, max_block_rms=1.5, adaptive=0.5)  # compiled whole, once
     clipped, state = jax.jit(optimizer.update)(grads, optimizer.init(params), params)
     chained = optax.chain(
         optax.clip(2.0), optax.clip_by_block_rms(1.5), optax.adaptive_grad_clip(0.5), optax.clip_by_global_norm(0.2)
     )
-    expected, _ = chained.update(grads, chained.init(params), params)
+    with jax.disable_jit():
+        expected, _ = chained.update(grads, chained.init(params), params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-9), clipped, expected)
     assert float(state.norm) == pytest.approx(
         float(reference([np.asarray(leaf) for leaf in grads.values()], 1.0)[1]), rel=1e-6
     )
     reversed_order = optax.chain(*(optax.clip_by_global_norm(0.2), optax.adaptive_grad_clip(0.5)))
-    other, _ = reversed_order.update(grads, reversed_order.init(params), params)
+    with jax.disable_jit():
+        other, _ = reversed_order.update(grads, reversed_order.init(params), params)
     assert not np.allclose(clipped["matrix"], other["matrix"], rtol=1e-2)
 
 
@@ -192,19 +201,21 @@ def test_a_non_finite_entry_passes_no_bound(entry):
         name: leaf.at[...].set(entry) if name == "scalar" else leaf for name, leaf in leaves_of_every_rank(3).items()
     }
     params = leaves_of_every_rank(4)
-    optimizer = clip_gradients(1.0, max_value=1.0, max_block_rms=1.0, adaptive=0.1)
-    clipped, state = jax.jit(optimizer.update)(grads, optimizer.init(params), params)
+    clipped, state = clip(grads, 1.0, max_value=1.0, max_block_rms=1.0, adaptive=0.1, params=params)
     assert all((np.asarray(leaf) == 0).all() for leaf in jax.tree.leaves(clipped))
     assert (int(state.nonfinite), int(state.clipped)) == (1, 0)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_half_precision_keeps_its_dtype_through_every_bound(dtype):
-    params, grads = leaves_of_every_rank(0, dtype=dtype), leaves_of_every_rank(1, 100.0, dtype)
-    optimizer = clip_gradients(1.0, max_value=50.0, max_block_rms=1.0, adaptive=0.1)
-    clipped, _ = jax.jit(optimizer.update)(grads, optimizer.init(params), params)
+    params, grads = (
+        {name: leaves_of_every_rank(seed, scale, dtype)[name] for name in ("vector", "kernel")}
+        for seed, scale in ((0, 1.0), (1, 100.0))
+    )
+    bounds = {"max_value": 50.0, "max_block_rms": 1.0, "adaptive": 0.1}
+    clipped, _ = clip(grads, 1.0, **bounds, params=params)
     wide = [jax.tree.map(jnp.float32, tree) for tree in (grads, params)]
-    expected, _ = jax.jit(optimizer.update)(wide[0], optimizer.init(params), wide[1])
+    expected, _ = clip(wide[0], 1.0, **bounds, params=wide[1])
     for name, leaf in clipped.items():
         assert leaf.dtype == dtype
         np.testing.assert_allclose(jnp.float32(leaf), expected[name], rtol=3e-2, atol=1e-6)
@@ -259,15 +270,17 @@ def test_max_norm_may_be_a_schedule_or_a_tracer():
     for norm in (1.0, 2.0, 3.0):
         clipped, state = optimizer.update(grads, state)
         assert float(jnp.linalg.norm(clipped)) == pytest.approx(norm, rel=1e-6)
-    lanes = jax.vmap(lambda bound: jnp.linalg.norm(clip(grads, bound)[0]))(jnp.array([0.5, 4.0, 9.0]))
+    lanes = jax.vmap(lambda bound: jnp.linalg.norm(updated(grads, bound)[0]))(jnp.array([0.5, 4.0, 9.0]))
     np.testing.assert_allclose(lanes, [0.5, 4.0, 5.0], rtol=1e-6)
-    negative = jax.vmap(lambda bound: (clip(grads, bound)[0], clip(grads, None, max_value=bound)[0]))(-jnp.ones(1))
+    negative = jax.vmap(lambda bound: (updated(grads, bound)[0], updated(grads, None, max_value=bound)[0]))(
+        -jnp.ones(1)
+    )
     np.testing.assert_array_equal(negative, 0.0)  # a sign is never flipped
 
 
 def test_lanes_of_every_magnitude_in_one_vmap():
     scales = jnp.array([1e-35, 1e-15, 1.0, 1e25, jnp.inf, jnp.nan])
-    clipped, state = jax.vmap(lambda scale: clip(scale * jnp.array([3.0, 4.0])))(scales)
+    clipped, state = jax.jit(jax.vmap(lambda scale: updated(scale * jnp.array([3.0, 4.0]))))(scales)
     expected = [[3e-35, 4e-35], [3e-15, 4e-15], [0.6, 0.8], [0.6, 0.8], [0, 0], [0, 0]]
     np.testing.assert_allclose(clipped, expected, rtol=1e-6)
     np.testing.assert_array_equal(state.nonfinite, [0, 0, 0, 0, 1, 1])

@@ -38,17 +38,28 @@ def gradient(params):
     return jax.tree.map(lambda leaf: 2 * leaf + 0.1, params)
 
 
-@partial(jax.jit, static_argnums=0)
 def step(optimizer, params, state):
     """Parameters and state after a step on a quadratic."""
     updates, state = optimizer.update(gradient(params), state, params)
     return optax.apply_updates(params, updates), state
 
 
+compiled_step = jax.jit(step, static_argnums=0)
+
+
 def advance(optimizer, params, state, steps):
     """The same after some steps."""
     for _ in range(steps):
-        params, state = step(optimizer, params, state)
+        params, state = compiled_step(optimizer, params, state)
+    return params, state
+
+
+def one_by_one(optimizer, params, state, steps):
+    """``advance``, a step only traced and its operations run one by one: nothing to compile for each wrapper."""
+    jax.eval_shape(partial(step, optimizer), params, state)
+    with jax.disable_jit():
+        for _ in range(steps):
+            params, state = step(optimizer, params, state)
     return params, state
 
 
@@ -62,12 +73,13 @@ def assert_close(actual, expected, **tolerance):
 
 @every_preset
 def test_chain(name):
-    params = tree()
-    chained = optax.chain(optax.scale(0.5), build(name, falling, monitor=True), optax.scale(3.0))
-    updates, state = jax.jit(chained.update)(gradient(params), chained.init(params), params)
+    params, optimizer = tree(), build(name, falling, monitor=True)
+    chained = optax.chain(optax.scale(0.5), optimizer, optax.scale(3.0))
+    jax.eval_shape(chained.update, params, chained.init(params), params)
     halved = jax.tree.map(lambda leaf: 0.5 * leaf, gradient(params))
-    optimizer = build(name, falling, monitor=True)
-    alone, alone_state = jax.jit(optimizer.update)(halved, optimizer.init(params), params)
+    with jax.disable_jit():
+        updates, state = chained.update(gradient(params), chained.init(params), params)
+        alone, alone_state = optimizer.update(halved, optimizer.init(params), params)
     assert_close(updates, jax.tree.map(lambda leaf: 3.0 * leaf, alone), rtol=1e-6)
     assert_close(state[1], alone_state, rtol=1e-6)
 
@@ -77,7 +89,7 @@ def test_inject_hyperparams(name):
     static = ("ns_steps",) if name == "muon" else ()
     top = RATES.get(name, 1e-2)
     injected = optax.inject_hyperparams(PRESETS[name], static_args=static)(learning_rate=falling(top))
-    params, state = trained(injected, tree())
+    params, state = one_by_one(injected, tree(), injected.init(tree()), 6)
     expected, _ = trained(build(name, falling, monitor=True), tree())
     assert_close(params, expected, rtol=1e-4, atol=1e-6)
     assert float(state.hyperparams["learning_rate"]) == pytest.approx(top * 15 / 20)
@@ -122,14 +134,14 @@ def test_inject_hyperparams_takes_a_mask_function_for_a_schedule_unless_told(nam
 @every_preset
 def test_apply_if_finite_beyond_its_limit(name):
     optimizer = optax.apply_if_finite(build(name, falling, monitor=True), 2)
-    params = tree()
-    params, state = trained(optimizer, params, 2)
+    params, state = one_by_one(optimizer, tree(), optimizer.init(tree()), 2)
     lost = jax.tree.map(lambda leaf: leaf * jnp.nan, params)
-    for _ in range(5):  # after two, optax lets them through
-        updates, state = jax.jit(optimizer.update)(lost, state, params)
-        assert all((np.asarray(leaf) == 0).all() for leaf in jax.tree.leaves(updates))
-    resumed, _ = advance(optimizer, params, state, 2)
-    assert_close(resumed, trained(build(name, falling, monitor=True), tree(), 4)[0], rtol=1e-6, atol=1e-9)
+    with jax.disable_jit():
+        for _ in range(5):  # after two, optax lets them through
+            updates, state = optimizer.update(lost, state, params)
+            assert all((np.asarray(leaf) == 0).all() for leaf in jax.tree.leaves(updates))
+    resumed, _ = one_by_one(optimizer, params, state, 2)
+    assert_close(resumed, trained(build(name, falling, monitor=True), tree(), 4)[0], rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.usefixtures("x64")
@@ -149,7 +161,8 @@ def test_x64_trains_as_float32_does(name, request):
     start = jax.tree.map(np.asarray, tree())
     narrow, _ = trained(build(name, falling, monitor=True), start)
     request.getfixturevalue("x64")
-    wide, _ = trained(build(name, falling, monitor=True), jax.tree.map(np.float64, start))
+    start_wide, optimizer = jax.tree.map(jnp.float64, start), build(name, falling, monitor=True)
+    wide, _ = one_by_one(optimizer, start_wide, optimizer.init(start_wide), 6)
     tolerance = 1e-2 if name == "muon" else 1e-4  # Newton-Schulz iterations enlarge rounding
     assert_close(wide, narrow, rtol=tolerance, atol=1e-5)
     assert not np.allclose(wide["weight"], start["weight"], atol=1e-7)
@@ -188,7 +201,14 @@ def sharded_run(name: str):
     layout = jax.NamedSharding(mesh, jax.P(None, "model"))
     params = tree()
     params["weight"] = jax.device_put(params["weight"], layout)
-    params, state = trained(build(name, falling, monitor=True), params)
+    optimizer = build(name, falling, monitor=True)
+
+    def several(params):
+        return jax.lax.scan(
+            lambda carry, _: (step(optimizer, *carry), None), (params, optimizer.init(params)), length=6
+        )
+
+    (params, state), _ = jax.jit(several)(params)
     return jax.tree.map(np.asarray, (params, state)), params["weight"].sharding.is_equivalent_to(layout, 2)
 
 

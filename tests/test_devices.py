@@ -210,7 +210,7 @@ def test_the_lanes_alone_are_of_every_kind():
     assert alone("sweep").status.tolist() == ["diverged"] + ["finite"] * 6
 
 
-@pytest.mark.parametrize("devices", [2, 4, 8])
+@pytest.mark.parametrize("devices", [2, 8])  # that divide the lanes evenly and not
 def test_devices_give_what_one_gives(devices, tmp_path):
     output = tmp_path / "output"
     [results] = ended([started("runs_on_devices", devices, output)], [output])

@@ -167,7 +167,9 @@ def test_a_real_test_passes_on_its_schedule_and_its_run():
     )
     np.testing.assert_allclose(scheduled.multipliers, expected, atol=1e-6)
     assert suggest(scheduled).reason.startswith("0.01 is a tenth of the rate that was best at the end (")
-    assert ": 400 steps are too many more to say how much less is right; the loss was still" in suggest(scheduled).reason
+    assert (
+        ": 400 steps are too many more to say how much less is right; the loss was still" in suggest(scheduled).reason
+    )
     plain = range_test(loss_fn, jnp.zeros(2), batches, optax.sgd, [0.01, 0.1], horizon=200)
     assert plain.multipliers.size == 0
     assert plain.horizon == 200

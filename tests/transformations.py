@@ -71,8 +71,9 @@ VARIANTS: dict[str, Callable[[], optax.GradientTransformation]] = {
         optax.linear_schedule(0.0, 1.0, 5), weight_decay=0.1, safeguard_warmup=True
     ),
     "rmsprop centred with Nesterov momentum": lambda: optimizers.rmsprop(
-        0.01, centered=True, momentum=0.9, nesterov=True, bias_correction=True, weight_decay=0.1
+        0.01, centered=True, momentum=0.9, nesterov=True, weight_decay=0.1
     ),
+    "rmsprop, bias corrected": lambda: optimizers.rmsprop(0.01, bias_correction=True, monitor=True),
     "schedule_free_adamw, warmed up in half precision": lambda: optimizers.schedule_free_adamw(
         warmup_steps=3, weight_decay=0.1, state_dtype=jnp.bfloat16
     ),
