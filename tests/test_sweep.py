@@ -685,6 +685,6 @@ def test_a_sweep_prints_its_best_lane_and_remedies():
     assert lines[3] == "plan: 3 lanes a call, 2 steps a call"
     assert len(lines) == 4
     halved = follow(np.float32(np.arange(4)[:, None] * np.ones(8)), None, keep=Halving(0.5, 1))
-    assert any(line.startswith("2 dropped: in the worse part at a rung") for line in str(halved).splitlines())
+    assert any(line.startswith("2 dropped: worse than others at a rung") for line in str(halved).splitlines())
     lost = follow(np.full((2, 3), np.nan, np.float32), None)
     assert str(lost).splitlines()[1].startswith("2 diverged")

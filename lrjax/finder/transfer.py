@@ -52,8 +52,9 @@ def transferred(surface: Surface, run: Run, objective: str) -> Answer:
     ``progress = rate * sum(multiplier(step))``, the sum over the steps so far, with ``multiplier`` the part that the
     schedule makes of the rate. Lanes of small rates pass through the same losses at equal progress, one sooner, one
     later. So ``L(rate) = average of the readings at progress rate * span``, the nearest rates weighing most; the answer
-    is the rate of the lowest ``L``, among those up to the best rate at the latest moment that test and run share. Where
-    that is the most progress seen, ten times less than that best rate is the least that is answered.
+    is the smallest rate whose ``L`` is within its standard error of the lowest, among those up to the best rate at the
+    latest moment that test and run share. Where the loss was still falling there, a tenth of that best rate is the
+    least that is answered.
 
     Args:
         surface: What was read, when; at least one loss below its start.
@@ -81,7 +82,7 @@ def transferred(surface: Surface, run: Run, objective: str) -> Answer:
     else:
         reason = (
             f"In {run.steps:,} steps {rate:.3g} makes the progress (rate x steps) at which the {objective} loss was "
-            f"lowest {seen}{f'; {falling}' if found.is_falling else ''}"
+            f"lowest, within its noise {seen}{f'; {falling}' if found.is_falling else ''}"
         )
     reason += f"; {about_seeds(surface.changes.shape[1], low, high)}"
     if at_boundary:
@@ -90,39 +91,69 @@ def transferred(surface: Surface, run: Run, objective: str) -> Answer:
     return Answer(rate, low, high, at_boundary, reason + ".")
 
 
-def _found(surface: Surface, changes: np.ndarray, span: float) -> Found:
-    """The answer of readings ``[K, J]``."""
-    lanes, moments = np.nonzero(np.isfinite(changes))
-    rates, values = np.log10(surface.rates)[lanes], changes[lanes, moments]
-    progress = rates + np.log10(surface.progress[moments])
-    shared = min(float(surface.progress.max()), span)
-    lowest = np.log10(surface.rates[0] * shared / span)
-    powers = np.append(np.arange(lowest, np.log10(surface.rates[-1]), SPACING), np.log10(surface.rates[-1]))
+class _Readings(NamedTuple):
+    """The readings of a surface, ``[N]`` each; rates and progress as powers of ten."""
 
-    def weights(powers: np.ndarray, span: float) -> np.ndarray:
-        """``[powers, readings]``; no row is empty but where no lane has made this progress."""
-        ahead = (progress - (powers + np.log10(span))[:, None]) / PROGRESS_WIDTH
-        apart = np.abs(rates - powers[:, None]) / RATE_WIDTH
+    lanes: np.ndarray
+    moments: np.ndarray
+    rates: np.ndarray
+    progress: np.ndarray
+    losses: np.ndarray
+    noise: np.ndarray
+    """The variance of a reading, from how it stands out between its lane's neighbouring ones; NaN where it has none."""
+
+    def weights(self, powers: np.ndarray, span: float) -> np.ndarray:
+        """What each reading says of rates over such a run, ``[P, N]``: nothing where no lane has made the progress."""
+        ahead = (self.progress - (powers + np.log10(span))[:, None]) / PROGRESS_WIDTH
+        apart = np.abs(self.rates - powers[:, None]) / RATE_WIDTH
         near = np.abs(ahead) < CUTOFF
         nearest = np.where(near, apart, np.inf).min(axis=1, keepdims=True)
         return np.where(near, np.exp(-0.5 * ahead**2 - apart + np.where(np.isfinite(nearest), nearest, 0.0)), 0.0)
 
-    def losses(span: float) -> np.ndarray:
-        """The average at each power, infinite where there is nothing to average."""
-        weight = weights(powers, span)
-        total = weight.sum(axis=1)
-        return np.where(total > 0, weight @ values / np.where(total > 0, total, 1.0), np.inf)
+    def averages(self, powers: np.ndarray, span: float) -> np.ndarray:
+        """The loss of each rate, ``[P]``, infinite where there is nothing to average."""
+        weights = self.weights(powers, span)
+        total = weights.sum(axis=1)
+        return np.where(total > 0, weights @ self.losses / np.where(total > 0, total, 1.0), np.inf)
 
-    latest = powers[int(losses(shared).argmin())]
-    believed = np.where(powers <= latest, losses(span), np.inf)
-    power = float(powers[int(believed.argmin())]) if np.isfinite(believed).any() else float(latest)
-    place = int(weights(np.array([power]), span)[0].argmax())
-    lane, moment = int(lanes[place]), int(moments[place])
-    own = moments[lanes == lane]
+    def error(self, power: float, span: float) -> float:
+        """The standard error of such an average."""
+        weights = np.where(np.isfinite(self.noise), self.weights(np.array([power]), span)[0], 0.0)
+        total = weights.sum()
+        variance = np.sum(weights**2) / total**2 * (weights @ np.nan_to_num(self.noise)) / total if total > 0 else 0.0
+        return float(np.sqrt(variance))
+
+
+def _readings(surface: Surface, changes: np.ndarray) -> _Readings:
+    """Those of ``changes [K, J]`` that are there."""
+    second = changes[:, :-2] - 2 * changes[:, 1:-1] + changes[:, 2:]
+    noise = np.full(changes.shape, np.nan)
+    noise[:, 1:-1] = second**2 / 6
+    lanes, moments = np.nonzero(np.isfinite(changes))
+    rates = np.log10(surface.rates)[lanes]
+    progress = rates + np.log10(surface.progress[moments])
+    return _Readings(lanes, moments, rates, progress, changes[lanes, moments], noise[lanes, moments])
+
+
+def _found(surface: Surface, changes: np.ndarray, span: float) -> Found:
+    """The answer of readings ``[K, J]``."""
+    readings = _readings(surface, changes)
+    shared = min(float(surface.progress.max()), span)
+    lowest, largest = np.log10(surface.rates[0] * shared / span), np.log10(surface.rates[-1])
+    powers = np.append(np.arange(lowest, largest, SPACING), largest)
+
+    latest = float(powers[readings.averages(powers, shared).argmin()])
+    believed = np.where(powers <= latest, readings.averages(powers, span), np.inf)
+    best = int(believed.argmin())
+    near = believed <= believed[best] + readings.error(powers[best], span)
+    power = float(powers[near.argmax()]) if np.isfinite(believed[best]) else latest
+    place = int(readings.weights(np.array([power]), span)[0].argmax())
+    lane, moment = int(readings.lanes[place]), int(readings.moments[place])
+    own = readings.moments[readings.lanes == lane]
     is_last = surface.steps[own].max() <= END * surface.steps[moment] and span > surface.progress[moment]
     is_falling = bool(is_last and _is_falling(np.log(surface.steps[own]), changes[lane, own]))
-    least = float(latest) - LIMIT if is_falling else power
-    return Found(max(power, least), float(latest), lane, moment, is_falling, power < least)
+    least = latest - LIMIT if is_falling else power
+    return Found(max(power, least), latest, lane, moment, is_falling, power < least)
 
 
 def _is_falling(times: np.ndarray, losses: np.ndarray) -> bool:
