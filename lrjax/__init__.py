@@ -2,6 +2,9 @@
 
 from lrjax import finder, optimizers, plot, scaling, schedules, typing
 from lrjax.finder import (
+    GanRampTest,
+    GanRangeTest,
+    GanSuggestion,
     GridTest,
     Halving,
     Plan,
@@ -10,9 +13,13 @@ from lrjax.finder import (
     RangeTest,
     Suggestion,
     Sweep,
+    frechet_distance,
     from_equinox,
     from_linen,
     from_nnx,
+    gan_ramp_test,
+    gan_range_test,
+    gan_suggest,
     grid_test,
     merge,
     minibatches,
@@ -65,6 +72,9 @@ from lrjax.schedules import (
 )
 
 __all__ = [
+    "GanRampTest",
+    "GanRangeTest",
+    "GanSuggestion",
     "GridTest",
     "Halving",
     "Plan",
@@ -81,12 +91,16 @@ __all__ = [
     "effective_learning_rate",
     "evaluation_params",
     "finder",
+    "frechet_distance",
     "from_equinox",
     "from_linen",
     "from_nnx",
     "gan_init",
     "gan_optimizers",
+    "gan_ramp_test",
+    "gan_range_test",
     "gan_step",
+    "gan_suggest",
     "gradient_noise_scale",
     "grid_test",
     "infinite",

@@ -94,6 +94,9 @@ def test_all_is_sorted_and_true(name: str):
 
 def test_the_public_names():
     assert lrjax.__all__ == [
+        "GanRampTest",
+        "GanRangeTest",
+        "GanSuggestion",
         "GridTest",
         "Halving",
         "Plan",
@@ -110,12 +113,16 @@ def test_the_public_names():
         "effective_learning_rate",
         "evaluation_params",
         "finder",
+        "frechet_distance",
         "from_equinox",
         "from_linen",
         "from_nnx",
         "gan_init",
         "gan_optimizers",
+        "gan_ramp_test",
+        "gan_range_test",
         "gan_step",
+        "gan_suggest",
         "gradient_noise_scale",
         "grid_test",
         "infinite",

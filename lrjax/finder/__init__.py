@@ -1,6 +1,13 @@
 """Find the learning rate: many short runs side by side, and what they say."""
 
 from lrjax.finder.equinox_problem import from_equinox
+from lrjax.finder.frechet import frechet_distance
+from lrjax.finder.gan_answers import GanSuggestion
+from lrjax.finder.gan_ramp_result import GanRampTest
+from lrjax.finder.gan_ramp_test import gan_ramp_test
+from lrjax.finder.gan_range_test import gan_range_test
+from lrjax.finder.gan_result import GanRangeTest
+from lrjax.finder.gan_suggest import gan_suggest
 from lrjax.finder.grid_result import GridTest
 from lrjax.finder.grid_test import grid_test
 from lrjax.finder.keeping import Halving
@@ -21,6 +28,9 @@ from lrjax.finder.sweep import Sweep, sweep
 from lrjax.finder.training import training
 
 __all__ = [
+    "GanRampTest",
+    "GanRangeTest",
+    "GanSuggestion",
     "GridTest",
     "Halving",
     "Hyperparams",
@@ -30,9 +40,13 @@ __all__ = [
     "RangeTest",
     "Suggestion",
     "Sweep",
+    "frechet_distance",
     "from_equinox",
     "from_linen",
     "from_nnx",
+    "gan_ramp_test",
+    "gan_range_test",
+    "gan_suggest",
     "grid_test",
     "merge",
     "minibatches",

@@ -16,7 +16,7 @@ from lrjax import _checks
 from lrjax.finder import trees
 from lrjax.finder.programs import remembered
 from lrjax.finder.segments import Lane
-from lrjax.finder.supervised import Carry, Shared, Step
+from lrjax.finder.supervised import Shared, Step
 from lrjax.typing import LossFn, OptimizerFactory, PyTree
 
 TRACE_ERRORS = (
@@ -141,7 +141,12 @@ def _every_rate_is_used(call: str, jaxpr: Jaxpr, rates: PyTree) -> None:
 
 
 def seeds(
-    call: str, count: int, init: Callable[[Any, Shared], Carry], step: Step, shared: Shared, batch: PyTree
+    call: str,
+    count: int,
+    init: Callable[[Any, Shared], Any],
+    step: Callable[[Any, PyTree], tuple[Any, Any]],
+    shared: Shared,
+    batch: PyTree,
 ) -> None:
     """Refuse several seeds where neither a lane's parameters nor its loss depend on the seed."""
 

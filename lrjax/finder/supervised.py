@@ -92,7 +92,7 @@ def supervised(
             model_state=model_state,
             step=carry.step + 1,
         )
-        return jax.tree.map(_of_dtype, updated, carry), {"loss": _at_least_float32(loss)}
+        return jax.tree.map(_of_dtype, updated, carry), {"loss": at_least_float32(loss)}
 
     return start, step
 
@@ -117,7 +117,7 @@ def evaluation(evaluate: LossFn) -> Callable[[Carry, PyTree], jax.Array]:
     def read(carry: Carry, batch: PyTree) -> jax.Array:
         params = evaluation_params(carry.opt_state, carry.params)
         state = {} if carry.model_state is None else {"state": carry.model_state}
-        return _at_least_float32(evaluate(params, batch, **state))
+        return at_least_float32(evaluate(params, batch, **state))
 
     return read
 
@@ -133,6 +133,6 @@ def is_init_function(params: PyTree) -> bool:
     return callable(params) and jax.tree_util.all_leaves([params])
 
 
-def _at_least_float32(loss: jax.Array) -> jax.Array:
+def at_least_float32(loss: jax.Array) -> jax.Array:
     """A bfloat16 or float16 loss in the dtype that it is recorded in."""
     return loss.astype(jnp.promote_types(loss.dtype, jnp.float32))

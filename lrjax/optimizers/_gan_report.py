@@ -61,58 +61,59 @@ def spread_of(samples: jax.Array) -> jax.Array:
 
 
 def checked(
-    argument: str, returned: Any, model_state: GanModelState | None
+    call: str, argument: str, returned: Any, model_state: GanModelState | None
 ) -> tuple[jax.Array, tuple[dict[str, Any], GanModelState | None]]:
     """The scalar that a loss returned, its ``aux`` without the model state, and the model state."""
     loss, aux = returned if isinstance(returned, tuple) and len(returned) == 2 else (returned, {})
     if not isinstance(loss, jax.Array):
-        _refuse(argument, "a scalar array or (scalar array, aux)", type(returned).__name__)
+        _refuse(call, argument, "a scalar array or (scalar array, aux)", type(returned).__name__)
     if loss.shape != () or not jnp.issubdtype(loss.dtype, jnp.floating):
-        _refuse(argument, "a scalar", f"{loss.dtype} of shape {loss.shape}", ValueError)
+        _refuse(call, argument, "a scalar", f"{loss.dtype} of shape {loss.shape}", ValueError)
     if not isinstance(aux, Mapping) or not all(isinstance(name, str) for name in aux):
-        _refuse(argument, "a dict with names as keys beside its loss", _described(aux))
+        _refuse(call, argument, "a dict with names as keys beside its loss", _described(aux))
     aux = dict(aux)
     if model_state is not None and "state" not in aux:
-        _refuse(argument, "the new model states as aux['state']", f"aux with {sorted(aux)}", ValueError)
+        _refuse(call, argument, "the new model states as aux['state']", f"aux with {sorted(aux)}", ValueError)
     new_state = aux.pop("state", None)
     if model_state is None and new_state is not None:
+        giver = "gan_init" if call == "gan_step" else call
         raise ValueError(
-            f"`gan_step({argument}=...)` returned aux['state'], but gan_init was given no state: "
-            "pass gan_init(generator_state=..., discriminator_state=...)"
+            f"`{call}({argument}=...)` returned aux['state'], but {giver} was given no state: "
+            f"pass {giver}(generator_state=..., discriminator_state=...)"
         )
-    _check_model_state(argument, new_state, model_state)
+    _check_model_state(call, argument, new_state, model_state)
     for name, entry in aux.items():
-        _check_entry(argument, name, entry)
+        _check_entry(call, argument, name, entry)
     return loss, (aux, new_state)
 
 
-def _check_model_state(argument: str, new: Any, old: Any) -> None:
+def _check_model_state(call: str, argument: str, new: Any, old: Any) -> None:
     """Refuse a model state that the next call could not take in place of the old."""
     requirement = "aux['state'] of the structure, shapes and dtypes of the state= that it was given"
     structures: list[Any] = [jax.tree.structure(new), jax.tree.structure(old)]
     if structures[0] != structures[1]:
-        _refuse(argument, requirement, f"{structures[0]} for {structures[1]}", ValueError)
+        _refuse(call, argument, requirement, f"{structures[0]} for {structures[1]}", ValueError)
     for (path, leaf), like in zip(jax.tree.leaves_with_path(new), jax.tree.leaves(old), strict=True):
         got, wanted = ((getattr(x, "dtype", type(x).__name__), jnp.shape(x)) for x in (leaf, like))
         if got != wanted:
             where = jax.tree_util.keystr(path)
             got_text, wanted_text = (f"{dtype}{list(shape)}" for dtype, shape in (got, wanted))
-            _refuse(argument, requirement, f"{got_text} for {wanted_text} at {where}", ValueError)
+            _refuse(call, argument, requirement, f"{got_text} for {wanted_text} at {where}", ValueError)
 
 
-def _check_entry(argument: str, name: str, entry: PyTree) -> None:
+def _check_entry(call: str, argument: str, name: str, entry: PyTree) -> None:
     """Refuse what cannot be reported as a scalar."""
     if name in MEASURED:
         least = 0 if name.endswith("logits") else 1
         if not _is_real(entry) or entry.ndim < least:
             what = "logits" if least == 0 else "samples along a leading axis"
-            _refuse(argument, f"an array of {what} as aux[{name!r}]", _described(entry))
+            _refuse(call, argument, f"an array of {what} as aux[{name!r}]", _described(entry))
         return
     for leaf in jax.tree.leaves(entry):
         scalar = isinstance(leaf, int | float) or (_is_real(leaf) and leaf.ndim == 0)
         if not scalar:
             wanted = f"real scalars in aux[{name!r}]: only {', '.join(MEASURED)} and state may be arrays"
-            _refuse(argument, wanted, _described(leaf))
+            _refuse(call, argument, wanted, _described(leaf))
 
 
 def _is_real(leaf: Any) -> bool:
@@ -128,6 +129,6 @@ def _described(leaf: Any) -> str:
     return f"{leaf.dtype} of shape {leaf.shape}" if hasattr(leaf, "dtype") else type(leaf).__name__
 
 
-def _refuse(argument: str, requirement: str, got: str, error: type[Exception] = TypeError) -> NoReturn:
+def _refuse(call: str, argument: str, requirement: str, got: str, error: type[Exception] = TypeError) -> NoReturn:
     """Raise the error of a loss that returns something else."""
-    raise error(f"`gan_step({argument}=...)` must return {requirement}, got {got}")
+    raise error(f"`{call}({argument}=...)` must return {requirement}, got {got}")

@@ -204,8 +204,8 @@ def gan_init(
     """
     call = "gan_init"
     check_optimizers(call, optimizers)
-    _check_params("generator_params", generator_params)
-    _check_params("discriminator_params", discriminator_params)
+    check_params(call, "generator_params", generator_params)
+    check_params(call, "discriminator_params", discriminator_params)
     _check_arrays("generator_state", generator_state)
     _check_arrays("discriminator_state", discriminator_state)
 
@@ -235,18 +235,18 @@ def check_optimizers(call: str, optimizers: Any) -> int:
     return _static_count(call, "optimizers.discriminator_steps", optimizers.discriminator_steps)
 
 
-def _check_params(argument: str, params: Any) -> None:
+def check_params(call: str, argument: str, params: Any) -> None:
     """Refuse leaves that no gradient descends."""
     nnx = sys.modules.get("flax.nnx")
     if nnx is not None and isinstance(params, nnx.Module):
         requirement = "the parameters alone, as in `graph, params, state = nnx.split(model, nnx.Param, ...)`"
-        raise TypeError(f"`gan_init({argument}=...)` must be {requirement}, got a {type(params).__name__}")
+        raise TypeError(f"`{call}({argument}=...)` must be {requirement}, got a {type(params).__name__}")
     for path, leaf in jax.tree.leaves_with_path(params):
         dtype = getattr(leaf, "dtype", None)
         if dtype is None or not jnp.issubdtype(dtype, jnp.inexact):
             got = type(leaf).__name__ if dtype is None else dtype
             where = jax.tree_util.keystr(path)
-            raise TypeError(f"`gan_init({argument}=...)` must hold floating arrays only, got {got} at {where}")
+            raise TypeError(f"`{call}({argument}=...)` must hold floating arrays only, got {got} at {where}")
 
 
 def _check_arrays(argument: str, state: Any) -> None:

@@ -130,7 +130,19 @@ def gan_step(
     Source:
         Goodfellow et al., "Generative adversarial nets" (2014); Yazıcı et al., arXiv:1806.04498 (averaging).
     """
-    call = "gan_step"
+    return gan_step_of("gan_step", generator_loss, discriminator_loss, optimizers, ema=ema, order=order)
+
+
+def gan_step_of(
+    call: str,
+    generator_loss: PlayerLoss,
+    discriminator_loss: PlayerLoss,
+    optimizers: GanOptimizers,
+    *,
+    ema: jax.typing.ArrayLike,
+    order: str,
+) -> Callable[[GanState, PyTree, jax.Array], tuple[GanState, GanMetrics]]:
+    """``gan_step`` within the function ``call``, which the messages name."""
     losses = {"generator": generator_loss, "discriminator": discriminator_loss}
     for name, loss in losses.items():
         signature = "(own_params, opponent_params, batch, rng) -> scalar or (scalar, aux)"
@@ -145,7 +157,8 @@ def gan_step(
         keywords = {} if model_state is None else {"state": model_state}
 
         def scalar_loss(params: PyTree) -> Any:
-            return checked(f"{name}_loss", losses[name](params, opponent, batch, rng, **keywords), model_state)
+            returned = losses[name](params, opponent, batch, rng, **keywords)
+            return checked(call, f"{name}_loss", returned, model_state)
 
         (loss, (aux, new_state)), grads = jax.value_and_grad(scalar_loss, has_aux=True)(player.params)
         norm = global_norm(grads)
