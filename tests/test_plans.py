@@ -22,7 +22,7 @@ X = GENERATOR.normal(size=(STEPS, 8, 3)).astype(np.float32)
 Y = (X @ np.float32([1, -2, 0.5])).astype(np.float32)
 HELD_OUT = (X[3] + 0.5, Y[3])
 RATES = [*np.geomspace(1e-3, 3e-2, 5), 1e4, 1e20, 1e30]  # an edge near .3, and three that are lost at once
-SMALL = Work(operations=1e5, live_bytes=1000, convolutions=False, calls_back=False)
+SMALL = Work(operations=1e5, live_bytes=1000, convolutions=False, factorizations=False, calls_back=False)
 LARGE = SMALL._replace(operations=3e9)
 
 
@@ -322,3 +322,33 @@ def test_sweep_refuses_a_carry_that_changes_dtype_and_names_the_leaf():
     )
     with pytest.raises(TypeError, match=message):
         sweep(start, step, np.float32([0.1, 0.2]), None, steps=3)
+
+
+def decay(carry, _):
+    return 0.9 * carry, {"loss": jnp.sum(carry)}
+
+
+def factorized(carry, _):
+    return 0.9 * jnp.linalg.cholesky(carry @ carry.T), {"loss": jnp.trace(carry)}
+
+
+@pytest.mark.parametrize(
+    ("step", "evaluate", "threads"),
+    [
+        (decay, lambda carry, weights: jnp.sum(carry * weights), 2),
+        (decay, lambda carry, weights: jnp.abs(jnp.linalg.qr(carry * weights, mode="r")).sum(), 1),
+        (factorized, None, 1),
+    ],
+    ids=["neither", "evaluation", "step"],
+)
+def test_lanes_that_call_lapack_share_one_thread(step, evaluate, threads):
+    """Two threads in batched calls of LAPACK may wait for each other for ever."""
+
+    def start(lane, _):
+        return lane * jnp.eye(3)
+
+    lanes = np.linspace(1, 2, 4, dtype=np.float32)
+    options = {} if evaluate is None else {"evaluate": evaluate, "validation": np.float32(1.0)}
+    ran = sweep(start, step, lanes, None, steps=3, plan=Plan(2, threads=2, reason="as asked"), **options)
+    assert ran.plan.threads == threads
+    assert ("one thread, since LAPACK takes part" in ran.plan.reason) == (threads == 1)

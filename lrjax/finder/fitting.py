@@ -20,6 +20,7 @@ from lrjax.finder.plan import Plan
 from lrjax.finder.programs import Program, shardings
 from lrjax.finder.request import Request
 from lrjax.finder.segments import Segments
+from lrjax.finder.work import work_of
 
 BATCH_SHARE = 8
 """The part of the budget, one in so many, that batches kept for further waves may take in memory."""
@@ -77,6 +78,10 @@ def fit(request: Request, feed: Feed, plan: Plan | None) -> Fit:
 def _fitted(request: Request, plan: Plan, lanes: int) -> Fit:
     """The plan with as many lanes a call as the budget allows, and as many of those in memory at a time."""
     lane, devices = request.lane, request.processes.local_devices
+    if plan.threads > 1 and _factorizes(request):
+        # a batched call of LAPACK waits for the threads that another one holds, and both may wait for ever
+        reason = f"{plan.reason}; one thread, since LAPACK takes part" if plan.reason else ""
+        plan = replace(plan, threads=1, reason=reason)
     budget = int(memory.HEADROOM * request.budget)
     used = min(plan.devices or len(devices), len(devices), lanes)
     if plan.unroll:  # steps that no chunk has would be compiled in vain
@@ -113,6 +118,20 @@ def _fitted(request: Request, plan: Plan, lanes: int) -> Fit:
         )
     plan = replace(plan, lanes=size, devices=used)
     return Fit(plan, segments, first, size, min(room, groups * size), spare)
+
+
+def _factorizes(request: Request) -> bool:
+    """Whether lanes, or what they are evaluated by, call LAPACK."""
+    lane, evaluate, batches = request.lane, request.loop.evaluate, request.readings.batches
+    if lane.work.factorizations or evaluate is None or not batches:
+        return lane.work.factorizations
+    shapes = jax.tree.map(trees.shape_of, (lane.carry, batches[0]))
+
+    def traced() -> bool:
+        return work_of(jax.make_jaxpr(evaluate)(*shapes)).factorizations
+
+    known_as = request.loop.known_as
+    return traced() if known_as is None else programs.remembered(("lapack", *known_as, *trees.form(shapes)), traced)
 
 
 def _seconds(request: Request, feed: Feed, fit: Fit) -> float:

@@ -1,4 +1,4 @@
-"""What one step of one lane does, read from its jaxpr: work, memory, convolutions and calls back to Python."""
+"""What one step of one lane does, read from its jaxpr: work, memory, convolutions, LAPACK and calls back to Python."""
 
 from __future__ import annotations
 
@@ -6,6 +6,14 @@ import math
 from typing import Any, NamedTuple
 
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+
+FACTORIZATIONS = frozenset(
+    (
+        *("cholesky", "eig", "eigh", "geqrf", "hessenberg", "householder_product", "lu", "qr", "schur", "svd"),
+        *("triangular_solve", "tridiagonal", "tridiagonal_solve"),
+    )
+)
+"""Operations that a CPU hands to LAPACK."""
 
 
 class Work(NamedTuple):
@@ -16,6 +24,7 @@ class Work(NamedTuple):
     live_bytes: int
     """The most that is alive at one time besides the arguments: an upper bound, since fusion keeps less."""
     convolutions: bool
+    factorizations: bool
     calls_back: bool
     """Python is called from within the step, so that running it once more could be noticed."""
 
@@ -40,6 +49,7 @@ def work_of(closed: ClosedJaxpr) -> Work:
         operations=operations,
         live_bytes=_live_bytes(closed.jaxpr),
         convolutions="conv_general_dilated" in names,
+        factorizations=not names.isdisjoint(FACTORIZATIONS),
         calls_back=any("callback" in name for name in names),
     )
 
