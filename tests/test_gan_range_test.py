@@ -12,7 +12,7 @@ import pytest
 import toy_gan
 
 from lrjax.finder import GanRampTest, GanRangeTest, Halving, gan_ramp_test, gan_range_test, gan_suggest
-from lrjax.finder.gan_pairs import pairs
+from lrjax.finder.gan.pairs import pairs
 from lrjax.optimizers import GanOptimizers, gan_init, gan_optimizers, gan_step
 
 PARAMS = (toy_gan.generator_params, toy_gan.discriminator_params)

@@ -14,9 +14,9 @@ from matplotlib import pyplot as plt
 
 import lrjax.plot
 from lrjax.finder import GanRampTest, GanRangeTest, GanSuggestion, Plan, gan_suggest
-from lrjax.finder.gan_balance import distance_from_balance, verdicts
-from lrjax.finder.gan_surface import smoothed
-from lrjax.finder.gan_table import troubles
+from lrjax.finder.gan.balance import distance_from_balance, verdicts
+from lrjax.finder.gan.surface import smoothed
+from lrjax.finder.gan.table import troubles
 
 mpl.use("Agg")
 NAN = np.nan

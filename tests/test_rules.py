@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lrjax.finder.rules import RULES, Curve, edge, minimum, rise, slide, steepest, valley
+from lrjax.finder.reading.rules import RULES, Curve, edge, minimum, rise, slide, steepest, valley
 
 
 def curve(losses, positions=None, start=None):

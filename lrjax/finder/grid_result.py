@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from lrjax import _checks
-from lrjax.finder.curves import start_and_final
 from lrjax.finder.plan import Plan
+from lrjax.finder.reading.curves import start_and_final
+from lrjax.finder.reading.suggest import suggest
 from lrjax.finder.result import RangeTest, counted, thinned
 from lrjax.finder.status import remedies
-from lrjax.finder.suggest import suggest
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from lrjax.finder import execution
-from lrjax.finder.curves import last_tenth
 from lrjax.finder.execution import Ran
+from lrjax.finder.reading.curves import last_tenth
 
 
 def outcomes(ran: Ran, shape: tuple[int, ...]) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from functools import cached_property
 import numpy as np
 
 from lrjax.finder.plan import Plan
-from lrjax.finder.ramp_curves import smoothed_change, stopped_at
-from lrjax.finder.suggest import suggest
+from lrjax.finder.reading.ramp_curves import smoothed_change, stopped_at
+from lrjax.finder.reading.suggest import suggest
 from lrjax.optimizers._table import aligned
 
 MAX_ROWS = 24

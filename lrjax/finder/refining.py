@@ -15,8 +15,8 @@ import numpy as np
 
 from lrjax import _checks
 from lrjax.finder import arguments
-from lrjax.finder.curves import by_rate, checked_objective
 from lrjax.finder.merge import merge
+from lrjax.finder.reading.curves import by_rate, checked_objective
 from lrjax.finder.result import RangeTest, counted
 
 BUDGET = 5760

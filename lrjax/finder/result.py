@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lrjax.finder.curves import start_and_final
 from lrjax.finder.plan import Plan
+from lrjax.finder.reading.curves import start_and_final
+from lrjax.finder.reading.suggest import suggest
 from lrjax.finder.status import remedies
-from lrjax.finder.suggest import suggest
 
 MAX_ROWS = 24
 """Rates in a printed table, the suggested one apart."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lrjax import _checks
-from lrjax.finder.suggest import Suggestion
+from lrjax.finder.reading.suggest import Suggestion
 
 COLORS = {"training": "#8a8f98", "validation": "#1f5fa8", "suggestion": "#c8102e", "diverged": "#3a3f47"}
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lrjax import _checks
-from lrjax.finder.curves import by_rate, checked_objective
+from lrjax.finder.reading.curves import by_rate, checked_objective
+from lrjax.finder.reading.sensitivity import sensitivity
+from lrjax.finder.reading.suggest import suggest
 from lrjax.finder.result import RangeTest
-from lrjax.finder.sensitivity import sensitivity
-from lrjax.finder.suggest import suggest
 from lrjax.plot._axes import axes, scale_losses
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lrjax import _checks
-from lrjax.finder.gan_answers import GanSuggestion
-from lrjax.finder.gan_result import GanRangeTest
-from lrjax.finder.gan_suggest import gan_suggest
-from lrjax.finder.gan_surface import heights
-from lrjax.finder.gan_table import troubles
+from lrjax.finder.gan.answers import GanSuggestion
+from lrjax.finder.gan.result import GanRangeTest
+from lrjax.finder.gan.suggest import gan_suggest
+from lrjax.finder.gan.surface import heights
+from lrjax.finder.gan.table import troubles
 from lrjax.plot import _cells
 from lrjax.plot._axes import COLORS, axes
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from lrjax import _checks
 from lrjax.finder.grid_result import GridTest
-from lrjax.finder.suggest import Suggestion, suggest
+from lrjax.finder.reading.suggest import Suggestion, suggest
 from lrjax.plot import _cells
 from lrjax.plot._axes import COLORS, axes
 

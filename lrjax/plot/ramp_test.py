@@ -9,7 +9,7 @@ import numpy as np
 
 from lrjax import _checks
 from lrjax.finder.ramp_result import RampTest
-from lrjax.finder.suggest import Suggestion, suggest
+from lrjax.finder.reading.suggest import Suggestion, suggest
 from lrjax.plot._axes import COLORS, axes, mark_suggestion, scale_losses
 
 if TYPE_CHECKING:

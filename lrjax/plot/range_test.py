@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lrjax import _checks
-from lrjax.finder.curves import start_and_final
+from lrjax.finder.reading.curves import start_and_final
+from lrjax.finder.reading.suggest import Suggestion, suggest
 from lrjax.finder.result import RangeTest
-from lrjax.finder.suggest import Suggestion, suggest
 from lrjax.plot._axes import COLORS, axes, mark_suggestion, scale_losses
 
 if TYPE_CHECKING:

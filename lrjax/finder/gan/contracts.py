@@ -9,7 +9,7 @@ import numpy as np
 
 from lrjax import _checks
 from lrjax.finder import contracts, trees
-from lrjax.finder.adversarial import GanOptimizersFactory, Players
+from lrjax.finder.gan.adversarial import GanOptimizersFactory, Players
 from lrjax.finder.supervised import is_init_function
 from lrjax.optimizers.gan import GanOptimizers, check_optimizers, check_params
 from lrjax.optimizers.gan_state import GanModelState

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrjax import _checks
-from lrjax.finder import arguments, contracts, execution, gan_contracts, trees
-from lrjax.finder.adversarial import SUM, GanCarry, Players, RatesAt, adversarial, both, evaluation
+from lrjax.finder import arguments, contracts, execution, trees
 from lrjax.finder.execution import Execution, Ran
-from lrjax.finder.gan_balance import BALANCE, verdicts
+from lrjax.finder.gan import contracts as gan_contracts
+from lrjax.finder.gan.adversarial import SUM, GanCarry, Players, RatesAt, adversarial, both, evaluation
+from lrjax.finder.gan.balance import BALANCE, verdicts
 from lrjax.finder.keeping import Halving
 from lrjax.finder.programs import remembered
 from lrjax.finder.request import Readings

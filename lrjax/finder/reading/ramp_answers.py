@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lrjax.finder.answers import Answer, no_answer
-from lrjax.finder.curves import Ramp
-from lrjax.finder.ramp_curves import finite_count, smoothed_change
-from lrjax.finder.rules import Curve, Rule
+from lrjax.finder.reading.answers import Answer, no_answer
+from lrjax.finder.reading.curves import Ramp
+from lrjax.finder.reading.ramp_curves import finite_count, smoothed_change
+from lrjax.finder.reading.rules import Curve, Rule
 
 FIRST = 10
 """One in so many steps is left out at the start of an exponential ramp, where nothing has happened yet."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from lrjax import _checks
-from lrjax.finder.curves import Curves, by_rate, checked_objective, is_ramp
-from lrjax.finder.grid_answers import is_grid
+from lrjax.finder.reading.curves import Curves, by_rate, checked_objective, is_ramp
+from lrjax.finder.reading.grid_answers import is_grid
 
 
 def sensitivity(result: Curves, objective: str | None = None) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lrjax.finder.gan_answers import GanRamp, GanSuggestion
+from lrjax.finder.gan.answers import GanRamp, GanSuggestion
 
 RISE = 0.5
 """The edge is where the metric stands above its minimum by this part of its size."""

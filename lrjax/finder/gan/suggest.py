@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from lrjax import _checks
-from lrjax.finder.gan_answers import GanCurves, GanRamp, GanSuggestion, is_ramp, is_range
-from lrjax.finder.gan_edge import edge_answer
-from lrjax.finder.gan_surface import surface_answer
+from lrjax.finder.gan.answers import GanCurves, GanRamp, GanSuggestion, is_ramp, is_range
+from lrjax.finder.gan.edge import edge_answer
+from lrjax.finder.gan.surface import surface_answer
 
 
 def gan_suggest(result: GanCurves | GanRamp) -> GanSuggestion:

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lrjax.finder.answers import Answer, about_seeds
-from lrjax.finder.surface import Run, Surface
+from lrjax.finder.reading.answers import Answer, about_seeds
+from lrjax.finder.reading.surface import Run, Surface
 
 SPACING = 0.02
 """Decades between the rates that are considered."""

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from lrjax import _checks
-from lrjax.finder.answers import Answer, no_answer, none_fell
-from lrjax.finder.auto import auto
-from lrjax.finder.curves import Curves, Ramp, by_rate, checked_objective, is_ramp
-from lrjax.finder.grid_answers import Grid, chosen_value, is_grid
-from lrjax.finder.ramp_answers import ramp_answer
-from lrjax.finder.range_answers import range_answer
-from lrjax.finder.rules import AUTO_OF_RAMPS, RULES
+from lrjax.finder.reading.answers import Answer, no_answer, none_fell
+from lrjax.finder.reading.auto import auto
+from lrjax.finder.reading.curves import Curves, Ramp, by_rate, checked_objective, is_ramp
+from lrjax.finder.reading.grid_answers import Grid, chosen_value, is_grid
+from lrjax.finder.reading.ramp_answers import ramp_answer
+from lrjax.finder.reading.range_answers import range_answer
+from lrjax.finder.reading.rules import AUTO_OF_RAMPS, RULES
+from lrjax.finder.reading.surface import run_of, surface
+from lrjax.finder.reading.transfer import transferred
 from lrjax.finder.scheduled import about_schedule
-from lrjax.finder.surface import run_of, surface
-from lrjax.finder.transfer import transferred
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ import jax
 import numpy as np
 
 from lrjax import _checks
-from lrjax.finder import arguments, execution, gan_lanes
-from lrjax.finder.adversarial import GanOptimizersFactory, Players
-from lrjax.finder.gan_pairs import pairs as checked_pairs
-from lrjax.finder.gan_result import GanRangeTest
+from lrjax.finder import arguments, execution
+from lrjax.finder.gan import lanes as gan_lanes
+from lrjax.finder.gan.adversarial import GanOptimizersFactory, Players
+from lrjax.finder.gan.pairs import pairs as checked_pairs
+from lrjax.finder.gan.result import GanRangeTest
 from lrjax.finder.keeping import Keep
 from lrjax.finder.plan import Plan
 from lrjax.optimizers.gan import gan_optimizers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lrjax.finder.curves import last_tenth
+from lrjax.finder.reading.curves import last_tenth
 
 BALANCE = {"loss_ratio": 1.0, "accuracy": 0.75, "spread_ratio": 1.0}
 """The signals of balance, and where each stands in it. A single loss says nothing: both sides of these are bad."""

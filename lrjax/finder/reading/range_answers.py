@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lrjax.finder.answers import Answer, about_edge, about_seeds, no_answer
-from lrjax.finder.rules import Curve, Rule
+from lrjax.finder.reading.answers import Answer, about_edge, about_seeds, no_answer
+from lrjax.finder.reading.rules import Curve, Rule
 
 
 def range_answer(rule: Rule, rates: np.ndarray, start: np.ndarray, final: np.ndarray, objective: str) -> Answer:

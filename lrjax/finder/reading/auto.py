@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lrjax.finder.answers import Answer, about_edge, about_seeds
+from lrjax.finder.reading.answers import Answer, about_edge, about_seeds
 
 TOLERANCE = 0.01
 """The part of the way from the best loss to the loss at the start that still counts as best."""

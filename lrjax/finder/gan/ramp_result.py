@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lrjax.finder.gan_balance import GAN_REMEDIES
-from lrjax.finder.gan_suggest import gan_suggest
+from lrjax.finder.gan.balance import GAN_REMEDIES
+from lrjax.finder.gan.suggest import gan_suggest
 from lrjax.finder.plan import Plan
 from lrjax.finder.result import counted, thinned
 from lrjax.finder.status import REMEDIES, remedies

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol, TypeGuard
 
 import numpy as np
 
-from lrjax.finder.curves import Curves
+from lrjax.finder.reading.curves import Curves
 
 TOLERANCE = 0.02
 """The part of the way from the best score to the loss at the start that still counts as best."""

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lrjax.finder import gan_table
-from lrjax.finder.gan_balance import GAN_REMEDIES
-from lrjax.finder.gan_suggest import gan_suggest
-from lrjax.finder.gan_surface import heights
+from lrjax.finder.gan import table as gan_table
+from lrjax.finder.gan.balance import GAN_REMEDIES
+from lrjax.finder.gan.suggest import gan_suggest
+from lrjax.finder.gan.surface import heights
 from lrjax.finder.plan import Plan
 from lrjax.finder.result import counted
 from lrjax.finder.status import REMEDIES, remedies

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from lrjax.finder.gan_answers import GanCurves
-from lrjax.finder.gan_balance import averages
-from lrjax.finder.gan_surface import heights
+from lrjax.finder.gan.answers import GanCurves
+from lrjax.finder.gan.balance import averages
+from lrjax.finder.gan.surface import heights
 from lrjax.finder.result import thinned
 from lrjax.optimizers._table import aligned
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lrjax.finder.gan_answers import GanCurves, GanSuggestion
-from lrjax.finder.gan_balance import GAN_REMEDIES, distance_from_balance
+from lrjax.finder.gan.answers import GanCurves, GanSuggestion
+from lrjax.finder.gan.balance import GAN_REMEDIES, distance_from_balance
 
 WINDOW = 1.0
 """Standard deviation of the window in decades of either rate."""

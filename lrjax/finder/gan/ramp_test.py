@@ -10,9 +10,10 @@ import jax
 import numpy as np
 
 from lrjax import _checks
-from lrjax.finder import arguments, execution, gan_lanes
-from lrjax.finder.adversarial import GanOptimizersFactory, Players
-from lrjax.finder.gan_ramp_result import GanRampTest
+from lrjax.finder import arguments, execution
+from lrjax.finder.gan import lanes as gan_lanes
+from lrjax.finder.gan.adversarial import GanOptimizersFactory, Players
+from lrjax.finder.gan.ramp_result import GanRampTest
 from lrjax.finder.plan import Plan
 from lrjax.optimizers.gan import gan_optimizers
 from lrjax.optimizers.gan_step import PlayerLoss

@@ -1,0 +1,1 @@
+"""The tests of a GAN: both rates over a grid, one ramp of both, and what they say."""

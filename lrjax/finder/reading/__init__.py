@@ -1,0 +1,1 @@
+"""What a test says: curves, rules and the answers that they give, with their reasons."""
