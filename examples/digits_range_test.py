@@ -1,8 +1,8 @@
 """Which learning rate? Handwritten digits, a flax.nnx model, AdamW and Lion.
 
 For each optimizer 41 learning rates x 3 seeds train side by side under a warmup-cosine schedule, the answer is printed
-with its reasons and drawn, and full trainings from 5 other seeds compare it with the optimizer's default rate on
-images that nothing before has seen.
+with its reasons and drawn, and full trainings, five times as long, from 5 other seeds compare it with the optimizer's
+default rate on images that nothing before has seen.
 
     python examples/digits_range_test.py [--smoke] [--output output/]
 """
@@ -109,6 +109,7 @@ def find(name: str, problem: Problem, training: Images, validation: Images, size
         minibatches(training, BATCH_SIZE, size.test_steps, jax.random.key(0)),
         under_schedule(optimizer, size.test_steps),
         np.geomspace(low, high, size.rates),
+        horizon=size.training_steps,
         seeds=3,
         validation=validation,
         evaluate=problem.evaluate,
@@ -143,10 +144,11 @@ def main() -> None:
     epochs = [minibatches(training, BATCH_SIZE, size.training_steps, jax.random.key(seed)) for seed in seeds]
     batches = jax.tree.map(lambda *leaves: np.stack(leaves), *epochs)
 
+    results = {}
     for name in ["Lion"] if arguments.smoke else OPTIMIZERS:
         optimizer, default, _ = OPTIMIZERS[name]
         print(f"{name}: {size.rates} rates x 3 seeds, {size.test_steps} steps each", flush=True)
-        result = find(name, problem, training, validation, size)
+        result = results[name] = find(name, problem, training, validation, size)
         suggestion = suggest(result)
         print(result, flush=True)
 
@@ -161,6 +163,11 @@ def main() -> None:
         print(f"{name}: {runs} full trainings of {size.training_steps} steps ...", flush=True)
         params = train(problem, under_schedule(optimizer, size.training_steps), peaks, starts, batches)
         compare(name, *peaks, np.asarray(evaluate(params, held_out), np.float64))
+
+    axes = lrjax.plot.comparison(results)
+    axes.set_title("Peak of a warmup-cosine schedule on digits")
+    axes.figure.savefig(arguments.output / "digits_comparison.png", dpi=150)
+    print(f"Picture: {arguments.output / 'digits_comparison.png'}")
 
 
 if __name__ == "__main__":
