@@ -1218,7 +1218,7 @@ WRONG = [
         lambda: suggest([0.1, 0.2]),
         TypeError,
         "suggest(result=...)",
-        "be a RangeTest, a RampTest or a GridTest, got [0.1, 0.2] (list)",
+        "be a RangeTest, a RampTest or a GridTest (gan_suggest reads tests of GANs), got [0.1, 0.2] (list)",
     ),
     (
         lambda: suggest(result(), rule="best"),

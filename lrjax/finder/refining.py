@@ -105,7 +105,9 @@ def allocated(
     fewest = seeds * (rates * coarse + (FINE_RATES - 1) * (steps or coarse))
     if budget < fewest:
         what = f"{rates} rates x {coarse} steps and {FINE_RATES - 1} rates x {steps or coarse} steps"
-        _checks.refuse(call, "budget", f"at least {fewest:,} lane-steps, {what}, each x {seeds} seeds", f"{budget:,}")
+        _checks.refuse(
+            call, "budget", f"at least {fewest:,} lane-steps, {what}, each x {counted(seeds, 'seed')}", f"{budget:,}"
+        )
     return Allocation(budget, seeds, coarse, longest)
 
 

@@ -113,7 +113,9 @@ def suggest(
         "auto": of those measured for lrjax on short parallel tests, the rule of the lowest regret. The others:
         Smith, arXiv:1506.01186; fastai's ``lr_find``; torch-lr-finder; ignite's ``FastaiLRFinder``.
     """
-    objective = checked_objective("suggest", result, objective, "a RangeTest, a RampTest or a GridTest")
+    objective = checked_objective(
+        "suggest", result, objective, "a RangeTest, a RampTest or a GridTest (gan_suggest reads tests of GANs)"
+    )
     _checks.choice("suggest", "rule", rule, ("auto", *RULES))
     if fraction is not None:
         if rule != "edge":
