@@ -1,26 +1,4 @@
-"""The ramp test: one run for every seed, whose learning rate rises from step to step, all side by side.
-
-Options and defaults of the finders that people know, and of this one. The rate of update ``i`` of ``N`` is
-``min_value * (max_value / min_value) ** q`` where the ramp is exponential:
-
-| | lrjax | fastai | torch-lr-finder | Lightning | ignite |
-|---|---|---|---|---|---|
-| rates | 1e-7 to 10 | 1e-7 to 10 | given to 10 | 1e-8 to 1 | given to 10 |
-| steps | 100 | 100 | 100 | 100 | all there are |
-| ``q`` | ``i/(N-1)`` | ``i/N`` | ``i/(N-1)`` | 0, ``2/N``, ``3/N``, ..., 1 | ``(i+1)/N`` |
-| smoothed loss carried over | .98 | .98 | .95 | .98 | .95 |
-| first losses | unbiased | unbiased | start with the first | biased | start with the first |
-| stops above | best + 4 ranges | 4 x best | 5 x best | 4 x best | 5 x best |
-| validation loss | beside training | no | instead | no | by a hook |
-| suggestion | "valley" | "valley" | "steepest" | steepest in the raw rate | "steepest" |
-| seeds, bands | yes | no | no | no | no |
-| rates of groups | one by one | together | together | together | together |
-
-``ramp_test(...)`` as it stands is fastai's test, whose rates end a step short of the last: ``max_value=10**0.92`` has
-the very same. ``min_value=1e-8, max_value=1.0`` is Lightning's range. ``smoothing=0.95`` with ``rule="steepest"`` is
-torch-lr-finder's and ignite's way, whose ranges begin at the optimizer's rate. ``smoothing=0``, ``stop_factor=None``
-gives the bare losses. In all of them only the rate rises; momentum stays as the optimizer has it.
-"""
+"""The ramp test: one run for every seed, whose learning rate rises from step to step, all side by side."""
 
 from __future__ import annotations
 
@@ -108,7 +86,29 @@ def ramp_test(  # type: ignore[misc]  # the options of the overloads are those n
     loss that is not finite ends its seed.
 
     A ramp costs as much as one lane of a ``range_test`` and says less: its rates have one step each, from wherever the
-    steps before have led. The module's documentation lists the options of other finders beside these.
+    steps before have led.
+
+    Options and defaults of the finders that people know, and of this one. The rate of update ``i`` of ``N`` is
+    ``min_value * (max_value / min_value) ** q`` where the ramp is exponential:
+
+    | | lrjax | fastai | torch-lr-finder | Lightning | ignite |
+    |---|---|---|---|---|---|
+    | rates | 1e-7 to 10 | 1e-7 to 10 | given to 10 | 1e-8 to 1 | given to 10 |
+    | steps | 100 | 100 | 100 | 100 | all there are |
+    | ``q`` | ``i/(N-1)`` | ``i/N`` | ``i/(N-1)`` | 0, ``2/N``, ``3/N``, ..., 1 | ``(i+1)/N`` |
+    | smoothed loss carried over | .98 | .98 | .95 | .98 | .95 |
+    | first losses | unbiased | unbiased | start with the first | biased | start with the first |
+    | stops above | best + 4 ranges | 4 x best | 5 x best | 4 x best | 5 x best |
+    | validation loss | beside training | no | instead | no | by a hook |
+    | suggestion | "valley" | "valley" | "steepest" | steepest in the raw rate | "steepest" |
+    | seeds, bands | yes | no | no | no | no |
+    | rates of groups | one by one | together | together | together | together |
+
+    ``ramp_test(...)`` as it stands is fastai's test, whose rates end a step short of the last: ``max_value=10**0.92``
+    has the very same. ``min_value=1e-8, max_value=1.0`` is Lightning's range. ``smoothing=0.95`` with
+    ``rule="steepest"`` is torch-lr-finder's and ignite's way, whose ranges begin at the optimizer's rate.
+    ``smoothing=0``, ``stop_factor=None`` gives the bare losses. In all of them only the rate rises; momentum stays as
+    the optimizer has it.
 
     Args:
         loss_fn: ``loss_fn(params, batch) -> loss``, a scalar. With ``model_state`` it also takes ``state=`` and returns
