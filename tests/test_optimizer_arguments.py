@@ -239,6 +239,10 @@ WRONG_CALLS = [
         "accumulator_dtype=...)` must be a floating dtype or None, got 'wide' (str)",
     ),
     ("rmsprop", {"decay": 1.0}, ValueError, "decay=...)` must be less than 1, got 1.0"),
+    (
+        *("rmsprop", {"centered": True, "bias_correction": True}, ValueError),
+        "bias_correction=...)` must be False with centered=True, got True",
+    ),
     ("rmsprop", {"initial_scale": -1}, ValueError, "initial_scale=...)` must be at least 0, got -1"),
     *(
         ("rmsprop", {name: 0}, TypeError, f"{name}=...)` must be True or False, got 0 (int)")

@@ -34,9 +34,10 @@ def rmsprop(
 
     ``learning_rate`` defaults to 1e-3 (optax: none); ``weight_decay`` is decoupled and has a ``mask`` that
     leaves out biases, norms and embeddings (optax: no decay); ``momentum`` and ``weight_decay`` may be
-    schedules, and ``nesterov`` is refused without momentum, where optax ignores it; gradients are clipped to
-    ``max_norm`` first; a non-finite gradient skips the step; half-precision parameters have their moments and
-    arithmetic in float32.
+    schedules; ``nesterov`` is refused without momentum, where optax ignores it, and ``bias_correction``
+    with ``centered``, whose corrected variance is 0 after one step; gradients are clipped to ``max_norm``
+    first; a non-finite gradient skips the step; half-precision parameters have their moments and arithmetic
+    in float32.
 
     ``g = gradient * min(1, max_norm / norm(gradient))``, ``nu' = decay * nu + (1 - decay) * g**2``,
     ``r = g / sqrt(nu' + eps)``, or ``g / (sqrt(nu') + eps)`` without ``eps_in_sqrt``, and
@@ -103,6 +104,9 @@ def rmsprop(
         momentum = _arguments.scheduled_decay(call, "momentum", momentum)
     elif nesterov:
         _checks.refuse(call, "nesterov", "False without momentum", "True with momentum=None")
+    if centered and bias_correction:
+        # the first step would be the gradient over eps, to float rounding
+        _checks.refuse(call, "bias_correction", "False with centered=True", "True")
     weight_decay = _arguments.weight_decay(call, "weight_decay", weight_decay)
     mask = _arguments.mask(call, "mask", mask)
     max_norm = _arguments.max_norm(call, max_norm)
