@@ -17,6 +17,8 @@ from test_suggest import results as any_results
 
 import lrjax
 from lrjax.finder import merge, range_test, suggest
+from lrjax.finder.reading.surface import surface
+from lrjax.finder.reading.transfer import _found
 
 RATES = np.geomspace(1e-4, 10, 16)
 STEPS = 200
@@ -151,6 +153,16 @@ def test_shift_and_scale_of_the_loss_do_not_matter(center, shift, scale, horizon
     one, other = suggest(test, horizon=horizon), suggest(moved, horizon=horizon)
     assert math.log10(one.learning_rate) == pytest.approx(math.log10(other.learning_rate), abs=0.021)
     assert one.at_boundary == other.at_boundary
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6), horizon=st.integers(201, 2000))
+def test_no_longer_run_gets_a_rate_above_the_best_of_the_latest_moment(seed, horizon):
+    """Whatever a lane did at the same progress earlier on."""
+    test = flowing(lambda progress: np.random.default_rng(seed).uniform(0, 4, progress.shape), RATES[::3])
+    readings = surface(test, "validation", np.array([4.0]))
+    found = _found(readings, readings.mean, float(horizon))
+    assert found.power <= found.latest
 
 
 def test_a_real_test_passes_on_its_schedule_and_its_run():
