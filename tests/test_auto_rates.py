@@ -16,6 +16,7 @@ from test_suggest import NAN, result
 
 from lrjax.finder import Halving, range_test, refining, suggest
 from lrjax.finder.batches import EndOfBatches, batch_source
+from lrjax.finder.reading import transfer
 from lrjax.finder.recording import Recording
 
 STEPS = 12
@@ -73,7 +74,7 @@ def test_the_answer_is_found_within_the_budget_wherever_it_is(center, budget):
     assert len(found.learning_rates) == len(set(found.learning_rates.astype(np.float32)))
     # the loss is lost from 1.5 decades above the center, and hardly better than a decade below that
     best = suggest(found, horizon=run.steps[-1]).learning_rate
-    assert center + 0.3 < np.log10(best) < center + 1.6
+    assert center + 0.3 < np.log10(best) < center + 1.5 + 2 * transfer.PROGRESS_WIDTH + 0.01
     assert f": {sum(map(len, run.stages))} lanes, {run.spent:,} lane-steps." in found.note
 
 
@@ -161,6 +162,21 @@ def test_coarse_lanes_count_as_dropped_and_make_way_for_longer_ones_of_their_rat
     np.testing.assert_allclose(found.losses[4, 0], run(fine[:1], 560, 2).losses[0, 0])
     assert np.isfinite(found.losses[0, 0, :30]).all()
     assert np.isnan(found.losses[0, 0, 30:]).all()
+
+
+@pytest.mark.parametrize(("warmup", "moved"), [(0, 0.0), (300, -1.0), (10**9, 0.0)], ids=["none", "long", "at 0"])
+def test_coarse_lanes_within_a_warmup_speak_for_the_part_of_the_rate_that_they_had(warmup, moved):
+    run = Curve(saturating(-2.0))
+
+    def warmed(rates, steps, stage):
+        multipliers = np.minimum((np.arange(3000) + 1) / warmup, 1.0) if warmup else np.ones(3000)
+        return dataclasses.replace(
+            run(rates, steps, stage), multipliers=multipliers if warmup < 3000 else np.zeros(3000)
+        )
+
+    warmed.seeds = 1
+    searched(warmed, 1920)
+    np.testing.assert_allclose(np.log10(run.stages[1]), np.array([-2.0, -1.4, -0.8]) + moved, atol=1e-6)
 
 
 def everything(params, batch, state, rng):

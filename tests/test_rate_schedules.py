@@ -13,7 +13,7 @@ from test_suggest import RATES, result, two_step
 
 import lrjax
 from lrjax.finder import merge, range_test, suggest
-from lrjax.finder.scheduled import scheduled
+from lrjax.finder.scheduled import about_schedule, scheduled
 from lrjax.schedules import constant, cosine, interpolate, inverse_sqrt, scale_by, with_warmup
 from lrjax.schedules._curve import noting
 
@@ -154,3 +154,13 @@ def test_merged_tests_keep_the_schedule_of_every_rate(tested):
     bare = dataclasses.replace(tested[1], schedules=())
     assert merge([tested[0], bare]).schedules == (*tested[0].schedules, "")
     assert "The rate" not in suggest(dataclasses.replace(tested[0], schedules=("", ""))).reason
+
+
+def test_of_dropped_rates_nothing_is_said_while_others_are_left():
+    texts = tuple(f"the peak at {rate}" for rate in RATES)
+    status = np.array([["finite"], ["dropped"], ["dropped"], ["finite"], ["finite"]])
+    test = dataclasses.replace(result(RATES, two_step(2.0, [[1.9]] * 5)), schedules=texts)
+    assert about_schedule(dataclasses.replace(test, status=status), 0.02).endswith("is the peak at 0.001.")
+    assert about_schedule(test, 0.02).endswith("is the peak at 0.01.")
+    every = np.full((5, 1), "dropped")
+    assert about_schedule(dataclasses.replace(test, status=every), 0.02).endswith("is the peak at 0.01.")

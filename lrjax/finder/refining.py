@@ -128,7 +128,7 @@ def searched(run: Callable[[np.ndarray, int, int], RangeTest], allocation: Alloc
         is_fine = not cost or spent + cost > EXTENDED_SHARE * allocation.budget
         if is_fine:
             count, length = allocation.fine(spent)
-            powers = _around(center.power, count)
+            powers = _around(center.power + _risen(whole), count)
             powers = powers[(powers > _LIMITS[0]) & (powers < _LIMITS[1])]
         if center.direction is None or (is_fine and length < steps):
             break
@@ -184,6 +184,12 @@ def _center(result: RangeTest) -> _Center:
     if idle in (-1, len(powers) - 1):
         return _Center(float(powers[idle and -1]), -1 if idle < 0 else 1)
     return _Center(float(powers[idle : idle + 2].mean()), 0)
+
+
+def _risen(result: RangeTest) -> float:
+    """How far the schedule rose in these lanes, as a power of ten: what was best under a part of the rate."""
+    highest = float(result.multipliers[: result.steps_done].max(initial=0.0))
+    return float(np.log10(highest)) if 0 < highest < 1 else 0.0
 
 
 def _beyond(powers: np.ndarray, direction: int | None) -> np.ndarray:

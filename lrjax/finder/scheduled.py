@@ -99,10 +99,14 @@ def _joined(texts: list[str]) -> str:
 
 
 def about_schedule(result: Any, rate: float) -> str:
-    """What a rate is, as a sentence after others; the nearest one tested stands for a rate between them."""
+    """What a rate is, as a sentence; of a rate that was not tested to the end, what the nearest is that was."""
     schedules = getattr(result, "schedules", ())
-    place = int(np.abs(np.log(result.learning_rates / rate)).argmin()) if schedules else 0
-    if not schedules or not schedules[place]:
+    if not schedules:
+        return ""
+    is_dropped = (result.status == "dropped").all(axis=1)
+    distances = np.abs(np.log(result.learning_rates / rate))
+    place = int(np.where(is_dropped & ~is_dropped.all(), np.inf, distances).argmin())
+    if not schedules[place]:
         return ""
     is_tested = result.learning_rates[place] == rate
     return f" {'The rate is' if is_tested else 'The rate tested nearest to it is'} {schedules[place]}."
