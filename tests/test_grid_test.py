@@ -243,12 +243,11 @@ def test_without_any_descent_there_is_no_best_value(final):
     assert answer.reason.endswith("No weight_decay tested is better than another.")
 
 
+sixteenths = st.integers(-64, 64).map(lambda n: n / 16)  # a shift changes none of their digits
 finals = hnp.arrays(
     np.float32,
     st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 2)),
-    elements=st.one_of(
-        st.integers(-64, 64).map(lambda n: n / 16), st.just(np.nan), st.just(np.inf)
-    ),  # exact when moved
+    elements=st.one_of(sixteenths, st.just(np.nan), st.just(np.inf)),
 )
 
 
