@@ -133,7 +133,19 @@ def test_the_schedule_of_each_pair_is_named(warmed):
         for rate in (0.1, 0.01)
     )
     assert warmed.at(4).schedules == warmed.schedules[1]
-    assert "The rate is the peak of warmup_cosine(" in suggest(warmed).reason
+    assert "The rate is the peak of warmup_cosine(" in suggest(warmed, "edge", fraction=1.0).reason
+
+
+def test_the_answer_is_for_the_length_of_the_schedule(warmed):
+    """Whose rate at each step, as a part of the peak, is known of every value."""
+    steps = np.arange(40)
+    expected = np.where(steps < 4, steps / 4, 0.5 * (1 + np.cos(np.pi * (steps - 4) / 36)))
+    np.testing.assert_allclose(warmed.at(4).multipliers, expected, atol=1e-6)
+    chosen = suggest(warmed)
+    row = warmed.at(chosen.hyperparams["warmup"])
+    assert chosen.learning_rate == suggest(row, horizon=40).learning_rate
+    assert chosen.reason.startswith("In 40 steps ")
+    assert suggest(warmed, horizon=400).learning_rate < chosen.learning_rate
 
 
 def test_pairs_are_dropped_as_a_whole():

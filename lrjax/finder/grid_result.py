@@ -34,6 +34,8 @@ class GridTest:
         note: What else a reader should know, empty where there is nothing.
         schedules: What each rate is with each value where it belongs to a schedule of lrjax, ``[M][K]`` texts; empty
             where it does not.
+        multipliers: What such a schedule makes of the rate at each step with each value, ``[M][total_steps]``; each
+            empty where the rate is constant.
     """
 
     learning_rates: np.ndarray
@@ -49,6 +51,7 @@ class GridTest:
     plan: Plan
     note: str
     schedules: tuple[tuple[str, ...], ...] = ()
+    multipliers: tuple[np.ndarray, ...] = ()
 
     def at(self, value: float) -> RangeTest:
         """The range test of one of the values, which every function that reads a range test reads.
@@ -76,6 +79,7 @@ class GridTest:
             plan=self.plan,
             note=self.note,
             schedules=self.schedules[place] if self.schedules else (),
+            multipliers=self.multipliers[place] if self.multipliers else np.zeros(0),
             **lanes,
         )
 

@@ -124,6 +124,7 @@ def grid_test(
         values=values,
         seeds=seed_numbers,
         schedules=words if any(words) else (),
+        multipliers=tuple(schedules.multipliers(ran.steps_done) for schedules in named),
         **outcomes(ran, (len(rates), len(values), len(seed_numbers))),
     )
 

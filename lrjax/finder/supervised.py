@@ -128,6 +128,23 @@ def tabulated(init: Callable[[jax.Array], PyTree], seeds: np.ndarray) -> PyTree:
     return made(seeds)
 
 
+def shared_by(rng: jax.Array | None, params: PyTree, seeds: np.ndarray, model_state: PyTree) -> Shared:
+    """What lanes of these seeds start from, the parameters of each seed where ``params`` makes them."""
+    if not is_init_function(params):
+        return Shared(rng, params, None, model_state)
+    return Shared(rng, tabulated(params, seeds), jnp.asarray(seeds), model_state)
+
+
+def lanes_of(settings: PyTree, seeds: np.ndarray) -> Hyperparams:
+    """Every setting, ``[K, ...]``, with every seed, ``[R]``: ``K * R`` lanes, the seeds of a setting side by side."""
+    count = len(jax.tree.leaves(settings)[0])
+
+    def repeated(leaf: np.ndarray) -> np.ndarray:
+        return np.repeat(leaf, len(seeds), axis=0).astype(jax.dtypes.canonicalize_dtype(leaf.dtype))
+
+    return Hyperparams(jax.tree.map(repeated, settings), np.tile(seeds, count))
+
+
 def is_init_function(params: PyTree) -> bool:
     """Whether ``params`` is ``init(key) -> params``: callable, and itself a leaf."""
     return callable(params) and jax.tree_util.all_leaves([params])

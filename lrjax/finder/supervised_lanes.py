@@ -15,7 +15,16 @@ from lrjax.finder.execution import Execution, Ran
 from lrjax.finder.programs import remembered
 from lrjax.finder.request import Readings
 from lrjax.finder.segments import Loop
-from lrjax.finder.supervised import Carry, Hyperparams, Shared, evaluation, is_init_function, supervised, tabulated
+from lrjax.finder.supervised import (
+    Carry,
+    Hyperparams,
+    Shared,
+    evaluation,
+    is_init_function,
+    lanes_of,
+    shared_by,
+    supervised,
+)
 from lrjax.typing import LossFn, OptimizerFactory, PyTree
 
 
@@ -78,18 +87,8 @@ def train(
 
     per_seed = is_init_function(params)
     start, step = supervised(loss_fn, optimizer, rate_at)
-    shared = Shared(
-        rng,
-        tabulated(params, seeds) if per_seed else params,
-        jnp.asarray(seeds) if per_seed else None,
-        model_state,
-    )
-    lanes = Hyperparams(
-        learning_rate=jax.tree.map(
-            lambda leaf: np.repeat(leaf, len(seeds), axis=0).astype(jax.dtypes.canonicalize_dtype(leaf.dtype)), settings
-        ),
-        seed=np.tile(seeds, count),
-    )
+    shared = shared_by(rng, params, seeds, model_state)
+    lanes = lanes_of(settings, seeds)
     known_as = (call, loss_fn, optimizer, evaluate)
     setting = jax.tree.map(trees.without_lanes, lanes.learning_rate)
     checked = (source.batch, readings.batches[:1], shared, setting)

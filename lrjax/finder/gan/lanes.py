@@ -19,7 +19,7 @@ from lrjax.finder.keeping import Halving
 from lrjax.finder.programs import remembered
 from lrjax.finder.request import Readings
 from lrjax.finder.segments import Loop
-from lrjax.finder.supervised import Hyperparams, Shared, is_init_function, tabulated
+from lrjax.finder.supervised import Hyperparams, Shared, is_init_function, lanes_of, shared_by
 from lrjax.typing import LossFn, PyTree
 
 SHORT = 2
@@ -78,18 +78,8 @@ def play(
 
     per_seed = is_init_function(params)
     start, step = adversarial(players, rates_at)
-    shared = Shared(
-        rng,
-        tabulated(params, seeds) if per_seed else params,
-        jnp.asarray(seeds) if per_seed else None,
-        state,
-    )
-    lanes = Hyperparams(
-        learning_rate=jax.tree.map(
-            lambda leaf: np.repeat(leaf, len(seeds), axis=0).astype(jax.dtypes.canonicalize_dtype(leaf.dtype)), settings
-        ),
-        seed=np.tile(seeds, count),
-    )
+    shared = shared_by(rng, params, seeds, state)
+    lanes = lanes_of(settings, seeds)
     known_as = (*players, evaluate, rates_at)
     setting = jax.tree.map(trees.without_lanes, lanes.learning_rate)
     checked = (source.batch, readings.batches[:1], shared, setting)

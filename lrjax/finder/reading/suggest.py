@@ -163,7 +163,9 @@ def _answer(
         return no_answer(float(rates[0]), none_fell(rates, start, final))
     if rule != "auto":
         return range_answer(known, rates, start, final, objective)
-    run, readings = run_of(result, horizon), surface(result, objective, start)
-    if run.is_as_tested or not (readings.mean < 0).any():
-        return auto(rates, start, final, objective)
-    return transferred(readings, run, objective)
+    run = run_of(result, horizon)
+    if not run.is_as_tested:
+        readings = surface(result, objective, start)
+        if (readings.mean < 0).any():
+            return transferred(readings, run, objective)
+    return auto(rates, start, final, objective)
