@@ -16,6 +16,7 @@ ROOT = Path(lrjax.__file__).parent
 FLOORS = {
     "typing": 0,
     "_checks": 0,
+    "_norm": 0,
     "schedules": 1,
     "scaling": 1,
     "diagnosis": 1,

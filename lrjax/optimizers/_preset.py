@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from lrjax import _checks
-from lrjax.optimizers._norm import global_norm
+from lrjax._norm import global_norm
 from lrjax.optimizers._precision import in_float32
 from lrjax.optimizers.clipping import ClipState, clip_gradients
 from lrjax.typing import PyTree, ScalarOrSchedule

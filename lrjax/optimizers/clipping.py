@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import optax
 
 from lrjax import _checks
+from lrjax._norm import ScaledNorm, accumulation_dtype, axis_norm, global_norm
 from lrjax.optimizers import _arguments
-from lrjax.optimizers._norm import ScaledNorm, accumulation_dtype, axis_norm, global_norm
 from lrjax.typing import PyTree, ScalarOrSchedule
 
 _LEAST_UNIT_NORM = 1e-3  # of the paper: a unit that starts at zero may move

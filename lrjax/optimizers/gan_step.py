@@ -11,9 +11,9 @@ import optax
 from jax import lax
 
 from lrjax import _checks
+from lrjax._norm import global_norm
 from lrjax.optimizers import _arguments
 from lrjax.optimizers._gan_report import Report, checked, measured
-from lrjax.optimizers._norm import global_norm
 from lrjax.optimizers.gan import GanOptimizers, check_optimizers
 from lrjax.optimizers.gan_state import GanModelState, GanState, Player
 from lrjax.typing import PyTree

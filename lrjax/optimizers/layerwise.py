@@ -12,9 +12,9 @@ import numpy as np
 import optax
 
 from lrjax import _checks
+from lrjax._norm import accumulation_dtype
 from lrjax.optimizers import _arguments
 from lrjax.optimizers._claims import listed, matching, named_leaves, settled
-from lrjax.optimizers._norm import accumulation_dtype
 from lrjax.optimizers._table import aligned
 from lrjax.optimizers.decay_mask import compiled
 from lrjax.typing import PyTree
