@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-
-from lrjax.typing import PyTree
 
 
 class ScaledNorm(NamedTuple):
@@ -42,7 +40,7 @@ def accumulation_dtype(leaf: jax.Array) -> np.dtype:
 
 
 @jax.jit  # outside jit, every call would compile the branches anew
-def global_norm(tree: PyTree) -> ScaledNorm:
+def global_norm(tree: Any) -> ScaledNorm:
     """``sqrt(sum(|x|**2))`` over every entry ``x`` of every leaf, without overflow or underflow.
 
     Squares of float32 leave its range above 1e19 and below 1e-19. The plain sum is therefore taken first,
