@@ -1,6 +1,8 @@
 """Learning rates for JAX and Optax: which rate, along which curve, and is the run healthy."""
 
-from lrjax import finder, optimizers, plot, scaling, schedules, typing
+from lrjax import curvature, diagnosis, finder, monitors, optimizers, plot, scaling, schedules, typing
+from lrjax.curvature import CriticalLearningRate, Sharpness, critical_learning_rate, sharpness, stability_edge
+from lrjax.diagnosis import Diagnosis, Finding, diagnose
 from lrjax.finder import (
     GanRampTest,
     GanRangeTest,
@@ -30,6 +32,7 @@ from lrjax.finder import (
     sweep,
     training,
 )
+from lrjax.monitors import backoff, current_learning_rate, record, reduce_on_plateau
 from lrjax.optimizers import (
     adam,
     adamw,
@@ -72,6 +75,9 @@ from lrjax.schedules import (
 )
 
 __all__ = [
+    "CriticalLearningRate",
+    "Diagnosis",
+    "Finding",
     "GanRampTest",
     "GanRangeTest",
     "GanSuggestion",
@@ -81,13 +87,20 @@ __all__ = [
     "Problem",
     "RampTest",
     "RangeTest",
+    "Sharpness",
     "Suggestion",
     "Sweep",
     "adam",
     "adamw",
+    "backoff",
     "clip_gradients",
     "constant",
+    "critical_learning_rate",
+    "current_learning_rate",
+    "curvature",
     "dadapt_adamw",
+    "diagnose",
+    "diagnosis",
     "effective_learning_rate",
     "evaluation_params",
     "finder",
@@ -113,6 +126,7 @@ __all__ = [
     "lion_from_adamw",
     "merge",
     "minibatches",
+    "monitors",
     "muon",
     "one_cycle",
     "one_cycle_momentum",
@@ -125,6 +139,8 @@ __all__ = [
     "ramp_test",
     "range_test",
     "recipe",
+    "record",
+    "reduce_on_plateau",
     "rmsprop",
     "scale_learning_rate",
     "scaling",
@@ -133,6 +149,8 @@ __all__ = [
     "schedules",
     "sensitivity",
     "sgd",
+    "sharpness",
+    "stability_edge",
     "suggest",
     "sweep",
     "training",

@@ -26,7 +26,7 @@ FLOORS = {
     "finder": 3,
     "plot": 4,
     "cli": 5,
-    "__main__": 5,
+    "__main__": 6,
 }
 MODULES = ["lrjax", *(module.name for module in pkgutil.walk_packages([str(ROOT)], "lrjax."))]
 
@@ -50,7 +50,7 @@ IMPORTS = {name: imports_of(name) for name in MODULES}
 
 def floor_of(name: str) -> int:
     """The floor of a module; the package itself stands on the roof."""
-    return FLOORS[name.split(".")[1]] if "." in name else 6
+    return FLOORS[name.split(".")[1]] if "." in name else 7
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -75,7 +75,7 @@ def test_no_circles():
 
 
 def test_core_needs_only_core_dependencies():
-    extras = {"flax", "matplotlib", "tqdm", "sklearn", "equinox", "orbax", "rich", "chex"}
+    extras = {"flax", "matplotlib", "tqdm", "sklearn", "equinox", "orbax", "rich", "chex", "tensorboardX", "wandb"}
     for name in MODULES:
         tree = ast.parse(Path(importlib.import_module(name).__file__).read_text())
         for node in tree.body:
@@ -95,6 +95,9 @@ def test_all_is_sorted_and_true(name: str):
 
 def test_the_public_names():
     assert lrjax.__all__ == [
+        "CriticalLearningRate",
+        "Diagnosis",
+        "Finding",
         "GanRampTest",
         "GanRangeTest",
         "GanSuggestion",
@@ -104,13 +107,20 @@ def test_the_public_names():
         "Problem",
         "RampTest",
         "RangeTest",
+        "Sharpness",
         "Suggestion",
         "Sweep",
         "adam",
         "adamw",
+        "backoff",
         "clip_gradients",
         "constant",
+        "critical_learning_rate",
+        "current_learning_rate",
+        "curvature",
         "dadapt_adamw",
+        "diagnose",
+        "diagnosis",
         "effective_learning_rate",
         "evaluation_params",
         "finder",
@@ -136,6 +146,7 @@ def test_the_public_names():
         "lion_from_adamw",
         "merge",
         "minibatches",
+        "monitors",
         "muon",
         "one_cycle",
         "one_cycle_momentum",
@@ -148,6 +159,8 @@ def test_the_public_names():
         "ramp_test",
         "range_test",
         "recipe",
+        "record",
+        "reduce_on_plateau",
         "rmsprop",
         "scale_learning_rate",
         "scaling",
@@ -156,6 +169,8 @@ def test_the_public_names():
         "schedules",
         "sensitivity",
         "sgd",
+        "sharpness",
+        "stability_edge",
         "suggest",
         "sweep",
         "training",

@@ -44,8 +44,8 @@ DIFFERENCES = {
 """The defaults that are not optax's."""
 
 ADDED = {name: {"mask"} for name in DIFFERENCES} | {
-    "adam": set(),
-    "adamw": set(),
+    "adam": {"gradient_initialized"},
+    "adamw": {"gradient_initialized"},
     "lamb": set(),
     "lion": set(),
     "muon": {"adam_only", "consistent_rms"},  # the latter is not in the oldest supported optax
@@ -219,6 +219,10 @@ WRONG_CALLS = [
     *(
         (n, {"nesterov": 1}, TypeError, "nesterov=...)` must be True or False, got 1 (int)")
         for n in ("adam", "adamw", "muon", "rmsprop", "sgd")
+    ),
+    *(
+        (n, {"gradient_initialized": None}, TypeError, "gradient_initialized=...)` must be True or False, got None")
+        for n in ("adam", "adamw")
     ),
     *((n, {"momentum": 1.0}, ValueError, "momentum=...)` must be less than 1, got 1.0") for n in ("rmsprop", "sgd")),
     *(

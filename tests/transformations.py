@@ -9,7 +9,17 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lrjax import optimizers
+from lrjax import monitors, optimizers
+
+
+def with_value(transformation: optax.GradientTransformationExtraArgs) -> optax.GradientTransformationExtraArgs:
+    """``transformation`` for callers that have no loss to pass."""
+
+    def update(updates, state, params=None, **extra_args):
+        return transformation.update(updates, state, params, **{"value": jnp.float32(1.0), **extra_args})
+
+    return optax.GradientTransformationExtraArgs(transformation.init, update)
+
 
 PRESETS: dict[str, Callable[..., optax.GradientTransformationExtraArgs]] = {
     "adam": optimizers.adam,
@@ -89,6 +99,24 @@ VARIANTS: dict[str, Callable[[], optax.GradientTransformation]] = {
         {"matrices": optimizers.adamw(1e-2), "others": optax.sgd(1e-2, 0.9)},
         {"matrices": "weight", "others": "bias|scale"},
         max_norm=1.0,
+    ),
+    "adam from its first gradient": lambda: optimizers.adam(1e-2, gradient_initialized=True, nesterov=True),
+    "adamw from its first gradient, half moment": lambda: optimizers.adamw(
+        optax.cosine_decay_schedule(1e-2, 50), mu_dtype=jnp.bfloat16, gradient_initialized=True
+    ),
+    "record, in a chain": lambda: monitors.record(),
+    "record of adamw, every third step": lambda: monitors.record(optimizers.adamw(), every=3),
+    "backoff of adamw": lambda: with_value(monitors.backoff(optimizers.adamw())),
+    "backoff of sgd, without restoring": lambda: with_value(
+        monitors.backoff(optax.sgd(1e-2, 0.9), recovery=2, patience=2, restore=False)
+    ),
+    "reduce_on_plateau behind adamw": lambda: optax.chain(
+        optimizers.adamw(), with_value(monitors.reduce_on_plateau(patience=1))
+    ),
+    "reduce_on_plateau with everything set": lambda: with_value(
+        monitors.reduce_on_plateau(
+            0.5, 1, learning_rate=0.1, min_lr=0.01, mode="max", threshold_mode="range", cooldown=1, accumulation_size=2
+        )
     ),
     "layerwise behind adamw": lambda: optax.chain(
         optimizers.adamw(), optimizers.layerwise({"weight": 0.1}, default=1.0)

@@ -9,6 +9,7 @@ import optax
 
 from lrjax import _checks
 from lrjax.optimizers import _arguments
+from lrjax.optimizers._first_gradient import from_first_gradient
 from lrjax.optimizers._preset import Step, preset
 from lrjax.typing import ScalarOrSchedule
 
@@ -22,6 +23,7 @@ def adam(
     mu_dtype: Any = None,
     *,
     nesterov: bool = False,
+    gradient_initialized: bool = False,
     max_norm: ScalarOrSchedule | None = 1.0,
     monitor: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
@@ -37,6 +39,11 @@ def adam(
 
     ``torch.optim.Adam(params, lr)`` is ``adam(lr, max_norm=None)``.
 
+    ``gradient_initialized=True`` is GI-Adam: at the first step applied ``nu = g**2``, which is 0 otherwise. While the
+    gradients keep their size the bias correction then makes ``learning_rate * sqrt(1 - b2**t)`` of the rate: a warmup
+    of about ``1 / (1 - b2)`` steps, from ``sqrt(1 - b2)`` of the rate, which allows larger ones. (An entry whose first
+    gradient is zero begins as without it.)
+
     A skipped step leaves parameters, moments and counts as they were, the clock of every schedule included;
     the state's ``clip.nonfinite`` counts it.
 
@@ -48,6 +55,8 @@ def adam(
         eps_root: Added inside the square root.
         mu_dtype: Dtype that the first moment is stored in; None for the parameters', float32 at least.
         nesterov: Whether the first moment looks ahead.
+        gradient_initialized: Whether the second moment starts from the square of the first gradient (GI-Adam), as
+            above; the state is of the same structure.
         max_norm: Largest global norm of the gradient: a number, a traced scalar or a schedule; None disables
             clipping.
         monitor: Whether the state's ``monitor`` records the norms of update and parameters.
@@ -69,7 +78,8 @@ def adam(
         [0.9, -1.9]
 
     Source:
-        Kingma and Ba, "Adam: a method for stochastic optimization" (2015), arXiv:1412.6980; ``optax.adam``.
+        Kingma and Ba, "Adam: a method for stochastic optimization" (2015), arXiv:1412.6980; ``optax.adam``;
+        Kalra and Barkeshli, "Why warmup the learning rate?" (2024), arXiv:2406.09405 (``gradient_initialized``).
     """
     call = "adam"
     learning_rate = _arguments.learning_rate(call, "learning_rate", learning_rate)
@@ -79,12 +89,14 @@ def adam(
     eps_root = _arguments.number(call, "eps_root", eps_root, low=0.0)
     mu_dtype = _arguments.moment_dtype(call, "mu_dtype", mu_dtype)
     _checks.flag(call, "nesterov", nesterov)
+    _checks.flag(call, "gradient_initialized", gradient_initialized)
     max_norm = _arguments.max_norm(call, max_norm)
     _checks.flag(call, "monitor", monitor)
 
     def optimizer(step: Step) -> optax.GradientTransformation:
+        moments = optax.scale_by_adam(step.hold(b1), step.hold(b2), eps, eps_root, mu_dtype, nesterov=nesterov)
         return optax.chain(
-            optax.scale_by_adam(step.hold(b1), step.hold(b2), eps, eps_root, mu_dtype, nesterov=nesterov),
+            from_first_gradient(moments) if gradient_initialized else moments,
             optax.scale(-step.learning_rate),
         )
 

@@ -10,6 +10,7 @@ import optax
 
 from lrjax import _checks
 from lrjax.optimizers import _arguments
+from lrjax.optimizers._first_gradient import from_first_gradient
 from lrjax.optimizers._preset import Step, preset
 from lrjax.optimizers.decay_mask import NO_DECAY
 from lrjax.typing import PyTree, ScalarOrSchedule
@@ -26,6 +27,7 @@ def adamw(
     mask: PyTree | Callable[[PyTree], PyTree] | str | None = NO_DECAY,
     *,
     nesterov: bool = False,
+    gradient_initialized: bool = False,
     max_norm: ScalarOrSchedule | None = 1.0,
     monitor: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
@@ -44,6 +46,11 @@ def adamw(
 
     ``torch.optim.AdamW(params, lr)`` is ``adamw(lr, mask=None, max_norm=None)``.
 
+    ``gradient_initialized=True`` is GI-Adam: at the first step applied ``nu = g**2``, which is 0 otherwise. While the
+    gradients keep their size the bias correction then makes ``learning_rate * sqrt(1 - b2**t)`` of the rate: a warmup
+    of about ``1 / (1 - b2)`` steps, from ``sqrt(1 - b2)`` of the rate, which allows larger ones. (An entry whose first
+    gradient is zero begins as without it.)
+
     A skipped step leaves parameters, moments and counts as they were, the clock of every schedule included;
     the state's ``clip.nonfinite`` counts it.
 
@@ -60,6 +67,8 @@ def adamw(
             dimensions never do then), see ``decay_mask``; or booleans of the parameters' structure or a
             prefix of it; or a function that makes them from the parameters; None for all.
         nesterov: Whether the first moment looks ahead.
+        gradient_initialized: Whether the second moment starts from the square of the first gradient (GI-Adam), as
+            above; the state is of the same structure.
         max_norm: Largest global norm of the gradient: a number, a traced scalar or a schedule; None disables
             clipping.
         monitor: Whether the state's ``monitor`` records the norms of update and parameters.
@@ -84,7 +93,8 @@ def adamw(
 
     Source:
         Loshchilov and Hutter, "Decoupled weight decay regularization" (2019), arXiv:1711.05101;
-        ``optax.adamw``.
+        ``optax.adamw``; Kalra and Barkeshli, "Why warmup the learning rate?" (2024), arXiv:2406.09405
+        (``gradient_initialized``).
     """
     call = "adamw"
     learning_rate = _arguments.learning_rate(call, "learning_rate", learning_rate)
@@ -96,12 +106,14 @@ def adamw(
     weight_decay = _arguments.weight_decay(call, "weight_decay", weight_decay)
     mask = _arguments.mask(call, "mask", mask)
     _checks.flag(call, "nesterov", nesterov)
+    _checks.flag(call, "gradient_initialized", gradient_initialized)
     max_norm = _arguments.max_norm(call, max_norm)
     _checks.flag(call, "monitor", monitor)
 
     def optimizer(step: Step) -> optax.GradientTransformation:
+        moments = optax.scale_by_adam(step.hold(b1), step.hold(b2), eps, eps_root, mu_dtype, nesterov=nesterov)
         return optax.chain(
-            optax.scale_by_adam(step.hold(b1), step.hold(b2), eps, eps_root, mu_dtype, nesterov=nesterov),
+            from_first_gradient(moments) if gradient_initialized else moments,
             step.decay(weight_decay, mask),
             optax.scale(-step.learning_rate),
         )

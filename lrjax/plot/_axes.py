@@ -9,19 +9,33 @@ import numpy as np
 from lrjax import _checks
 from lrjax.finder.reading.suggest import Suggestion
 
-COLORS = {"training": "#8a8f98", "validation": "#1f5fa8", "suggestion": "#c8102e", "diverged": "#3a3f47"}
+COLORS = {
+    "training": "#8a8f98",
+    "validation": "#1f5fa8",
+    "suggestion": "#c8102e",
+    "diverged": "#3a3f47",
+    "generator": "#2e8b57",
+    "discriminator": "#7b3fa0",
+    "learning rate": "#1f5fa8",
+    "gradient norm": "#3a3f47",
+}
+
+
+def import_pyplot(call: str) -> Any:
+    """``matplotlib.pyplot``, or how to get it."""
+    try:
+        from matplotlib import pyplot as plt
+    except ImportError as error:
+        raise ImportError(f"`{call}` needs matplotlib: pip install 'lrjax[plot]'") from error
+    return plt
 
 
 def axes(call: str, ax: Any) -> Any:
     """The axes given, or those of a new figure."""
-    try:
-        from matplotlib import pyplot as plt
-        from matplotlib.axes import Axes
-    except ImportError as error:
-        raise ImportError(f"`{call}` needs matplotlib: pip install 'lrjax[plot]'") from error
+    plt = import_pyplot(call)
     if ax is None:
         return plt.subplots(figsize=(8, 4.5), layout="constrained")[1]
-    if not isinstance(ax, Axes):
+    if not isinstance(ax, plt.Axes):
         _checks.refuse_type(call, "ax", "matplotlib axes", ax)
     return ax
 

@@ -1,0 +1,82 @@
+"""Divergence: the loss is lost, ends above its start, or ends without most of what it had gained."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lrjax.diagnosis.findings import Finding
+from lrjax.diagnosis.inputs import Array, Run
+from lrjax.diagnosis.reading import EARLY, SIGNIFICANT, Reading, differ
+from lrjax.diagnosis.remedies import against_divergence
+from lrjax.diagnosis.wording import level_text, number_text, times_scatter
+
+_KEPT = 0.5  # of what the run had gained: with less of it left, the weights of before were the better ones
+_BACK = 0.25  # of it: a loss that comes so near to its best again and again bounces
+_FEWEST = 5  # losses of the end
+_HARDLY = 5.0  # units of noise: a loss that ends by less below its start had time for no more than its last layer
+_BURST = 10.0  # times what peaks usually reach, and all that was gained: a rise that no batch explains
+
+
+def lost(losses: Array) -> tuple[int, str] | None:
+    """From which step on most losses are no number, and what they are; None where the run ends in numbers."""
+    finite = np.isfinite(losses)
+    last = max(1, len(losses) // 10)
+    if finite[-1] and finite[-last:].mean() >= 0.5:
+        return None
+    since = np.flatnonzero(np.cumsum(finite[::-1])[::-1] * 2 < np.arange(len(losses), 0, -1))
+    step = int(since[np.flatnonzero(~finite[since])[0]])
+    return step, number_text(losses[step])
+
+
+def divergence(run: Run, losses: Array, read: Reading | None) -> Finding | None:
+    """A loss that is gone, or that rose and stayed there."""
+    gone = lost(losses)
+    if gone:
+        step, what = gone
+        before = f", after {losses[step - 1]:.3g} the step before" if step else ""
+        return _finding(run, step, f"The loss is {what} from step {step} on{before}.")
+    if read is None:
+        return None
+    lowest = float(np.quantile(read.curve.values[-max(_FEWEST, len(read.curve.values) // 10) :], 0.1))
+    above = differ(read.end, read.start) and lowest > read.start.value
+    gained = read.gained if differ(read.start, read.best) else 0.0
+    given_up = differ(read.end, read.best) and read.fall < _KEPT * gained
+    if above or (given_up and lowest > read.best.value + _BACK * gained):
+        return _rose(run, read)
+    return _burst(run, read)
+
+
+def _finding(run: Run, step: int, evidence: str) -> Finding:
+    """Divergence from a step on."""
+    return Finding("divergence", (step, run.steps - 1), evidence, "critical", against_divergence(run, step))
+
+
+def _rose(run: Run, read: Reading) -> Finding:
+    """The finding of a rise from the lowest level, or from the start where none is lower, to the end."""
+    low = read.best if differ(read.start, read.best) else read.start
+    ceiling = low.value + max(SIGNIFICANT * low.scatter, low.peak)
+    below = np.flatnonzero(read.curve.medians <= ceiling)
+    since = read.curve.blocks[below[-1]].first if len(below) else 0
+    step = int(read.curve.steps[np.argmax((read.curve.steps >= since) & (read.curve.values > ceiling))])
+    rise = times_scatter(read.end.value - low.value, low.scatter)
+    evidence = (
+        f"The loss rose from {level_text(low)} to {level_text(read.end)}{rise}; "
+        f"it left the lower level at step {step} and did not come back."
+    )
+    return _finding(run, step, evidence)
+
+
+def _burst(run: Run, read: Reading) -> Finding | None:
+    """An early burst that wiped out the weights: after it the loss is hardly below its start."""
+    values = read.curve.values
+    top = int(np.argmax(values))
+    step, peak = int(read.curve.steps[top]), float(values[top])
+    usual = float(np.median(read.curve.usual))
+    least = _BURST * (max(usual, read.gained) if read.fell else usual)
+    if step > EARLY * run.steps or read.fall > _HARDLY * read.noise or peak - read.start.value <= least:
+        return None
+    evidence = (
+        f"The loss rose from {level_text(read.start)} to {peak:.3g} at step {step} and ends at {level_text(read.end)}: "
+        "what the weights had learnt is gone."
+    )
+    return _finding(run, step, evidence)

@@ -1,0 +1,58 @@
+"""The labelled curves of benchmarks/diagnosis.py are as many, and as mixed, as was promised."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SPEC = importlib.util.spec_from_file_location("diagnosis_benchmark", ROOT / "benchmarks" / "diagnosis.py")
+benchmark = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(benchmark)
+LEAST = dict.fromkeys(benchmark.KINDS, 12) | {"healthy": 50, "divergence": 24}
+
+
+@pytest.fixture(scope="module")
+def curves():
+    return benchmark.load()
+
+
+def test_enough_curves_of_every_kind(curves):
+    counts = Counter(curve.kind for curve in curves)
+    assert len(curves) >= 150
+    assert set(counts) == set(benchmark.KINDS)
+    assert all(counts[kind] >= least for kind, least in LEAST.items()), counts
+
+
+def test_every_kind_is_in_both_halves(curves):
+    counts = Counter((curve.kind, curve.half) for curve in curves)
+    assert all(counts[kind, half] >= 5 for kind in benchmark.KINDS for half in benchmark.HALVES), counts
+
+
+def test_no_run_twice(curves):
+    assert len({curve.name for curve in curves}) == len(curves)
+    first = [curve.inputs.get("losses", curve.inputs.get("generator_losses")) for curve in curves]
+    assert len({losses.tobytes() for losses in first}) == len(curves)
+
+
+def test_inputs_of_a_run_are_as_long_as_its_losses(curves):
+    for curve in curves:
+        inputs = dict(curve.inputs)
+        steps, values = inputs.pop("validation_losses", (np.arange(1), np.zeros(1)))
+        lengths = {len(array) for array in inputs.values()}
+        assert len(lengths) == 1, curve.name
+        assert all(array.ndim == 1 and array.dtype == np.float32 for array in inputs.values()), curve.name
+        assert len(steps) == len(values), curve.name
+        assert steps[0] == 0, curve.name
+        assert steps[-1] <= lengths.pop(), curve.name
+        assert ("losses" in inputs) != ("generator_losses" in inputs), curve.name
+
+
+def test_healthy_curves_are_finite(curves):
+    for curve in curves:
+        if curve.kind == "healthy":
+            assert all(np.isfinite(array).all() for array in curve.inputs.values()), curve.name
