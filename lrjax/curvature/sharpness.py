@@ -54,8 +54,8 @@ def sharpness(
     (``stability_edge``). A ``value`` below zero means that there are none but those.
 
     A product costs about two gradients, as the gradient is linearised once; the start is made of the gradient and of
-    random numbers in equal parts, so that a network's answer to 1% takes 4 to 12 products. Memory: the linearised
-    gradient and three vectors like the parameters; Lanczos' vectors are not kept.
+    random numbers in equal parts, so that a network's answer to 1% usually takes 3 to 12 products. Memory: six to
+    nine arrays like the parameters beyond a gradient's own, whatever ``iterations``: Lanczos' vectors are not kept.
 
     What else the loss needs goes in with the batch, as in
     ``sharpness(lambda params, given: loss_fn(params, given[0], rng=given[1]), params, (batch, key), rng=rng)``.
