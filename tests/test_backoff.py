@@ -183,6 +183,15 @@ def test_a_loss_may_not_stay_above_where_it_began_whatever_its_shift(shift):
     assert int(state.backoffs[79]) == 0
 
 
+@pytest.mark.parametrize(("end", "fails"), [(1.9, False), (2.3, True)])
+def test_half_of_what_was_gained_may_not_stay_lost(end, fails):
+    """From 3 to 1, and so slowly back that no step of it is a spike; the snapshots on the way know of the lowest."""
+    steps = 600
+    losses = np.float32(np.interp(np.arange(steps), [0, 40, 80, 580, steps], [3.0, 1.0, 1.0, end, end]))
+    _, (_, state, _) = driver(patience=8)(np.zeros(2, np.float32), losses, np.zeros((steps, 2), np.float32))
+    assert (int(state.backoffs[-1]) > 0) == fails
+
+
 @pytest.mark.parametrize(
     ("name", "spikes"), [("normal", 0), ("exponential", 2), ("around zero", 0), ("regression at batch 1", 6)]
 )

@@ -26,14 +26,16 @@ class LossLevel(NamedTuple):
 
     Attributes:
         initial: The loss of the initial parameters, float32.
+        lowest: The lowest that ``recent`` has been, float32.
         reference: Average over about ``patience`` steps: the recent level, float32.
         recent: Average over about two steps, float32.
         deviation: Average over about ``patience`` steps of ``|value - recent|``: noise, and not descent, float32.
         steps: Losses seen, 2 for more, int32.
-        above: Steps in a row for which ``recent`` has been above ``initial``, int32.
+        above: Steps in a row for which ``recent`` has been nearer to ``initial`` than to ``lowest``, int32.
     """
 
     initial: jax.Array
+    lowest: jax.Array
     reference: jax.Array
     recent: jax.Array
     deviation: jax.Array
@@ -43,8 +45,8 @@ class LossLevel(NamedTuple):
 
 def unknown() -> LossLevel:
     """The level before the first loss: below every one, each number in a buffer of its own, for donation."""
-    initial, reference, recent = (jnp.float32(_LOWEST) for _ in range(3))
-    return LossLevel(initial, reference, recent, jnp.float32(0.0), jnp.int32(0), jnp.int32(0))
+    initial, lowest, reference, recent = (jnp.float32(_LOWEST) for _ in range(4))
+    return LossLevel(initial, lowest, reference, recent, jnp.float32(0.0), jnp.int32(0), jnp.int32(0))
 
 
 def measured(level: LossLevel, value: jax.Array) -> LossLevel:
@@ -58,6 +60,7 @@ def measured(level: LossLevel, value: jax.Array) -> LossLevel:
     sampled = jnp.maximum(level.deviation * STRICTNESS, jnp.abs(value - level.reference))
     return LossLevel(
         initial=jnp.maximum(level.initial, value),
+        lowest=jnp.maximum(level.lowest, value),
         reference=higher,
         recent=higher,
         deviation=jnp.where(first, jnp.abs(value) / NOISE, jnp.where(again, sampled, level.deviation)),
@@ -74,11 +77,13 @@ def followed(
     size = jnp.maximum(jnp.abs(level.reference), SHARE_OF_DESCENT * (level.initial - level.reference))
     allowed = jnp.maximum((spike - 1.0) * jnp.where(on_trial, STRICTNESS, 1.0) * size, noise)
     recent = level.recent + (value - level.recent) / 2
-    above = jnp.where(recent > level.initial + noise, level.above + 1, 0)
+    half_lost = level.lowest + (level.initial - level.lowest) / 2
+    above = jnp.where(recent > half_lost + noise, level.above + 1, 0)
     failed = (recent > level.reference + allowed) | (above >= patience)
     weight = 1.0 / patience
     return LossLevel(
         initial=level.initial,
+        lowest=jnp.minimum(level.lowest, recent),
         # What exceeds the allowed rise pulls no harder than it, or one outlier would raise the level for long.
         reference=level.reference + weight * (jnp.minimum(value, level.reference + allowed) - level.reference),
         recent=recent,

@@ -94,11 +94,12 @@ def backoff(
 
     ``recent > reference + max((spike - 1) * max(|reference|, (initial - reference) / 10), 6 * deviation)``
 
-    or ``recent > initial + 6 * deviation`` for ``patience`` steps in a row. Here ``recent`` averages the loss
-    over two steps, ``reference`` over ``patience``, ``deviation`` averages ``|loss - recent|``, and
-    ``initial`` is the loss of the initial parameters. So a loss well above 0 fails at ``spike`` times its recent
-    level, unless it is noisy enough for that to be chance; around 0 and below, a tenth of the descent so far and
-    the noise decide, and whatever constant is added to the loss, it may not stay above where it began.
+    or ``recent > (initial + lowest) / 2 + 6 * deviation`` for ``patience`` steps in a row. Here ``recent`` averages
+    the loss over two steps, ``reference`` over ``patience``, ``deviation`` averages ``|loss - recent|``,
+    ``initial`` is the loss of the initial parameters and ``lowest`` the lowest ``recent``. So a loss well above 0
+    fails at ``spike`` times its recent level, unless it is noisy enough for that to be chance; around 0 and below,
+    a tenth of the descent so far and the noise decide; and whatever constant is added to the loss, half of what
+    was gained may not stay lost.
 
     In a step that fails ``scale' = max(factor * scale, 1e-6)``, and with ``restore`` the parameters and the
     state of ``inner`` become the snapshot's: every ``patience`` good steps, one whose loss is not above its level
