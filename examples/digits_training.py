@@ -1,6 +1,6 @@
 """Is the run healthy? Handwritten digits, a small network, AdamW at three rates.
 
-One run at a good rate, one at a rate a hundred times higher, and that one again behind ``backoff``. Each is recorded
+One run at a good rate, one at a rate a thousand times higher, and that one again behind ``backoff``. Each is recorded
 and logged while it goes, read back from its log, diagnosed and drawn.
 
     python examples/digits_training.py [--smoke] [--output output/]
@@ -20,7 +20,7 @@ from sklearn.datasets import load_digits
 import lrjax
 from lrjax.monitors import backoff, buffered, jsonl_logger, read_log, record
 
-BATCH_SIZE, VALIDATE_EVERY, GOOD_RATE, TOO_HIGH = 64, 50, 3e-3, 100
+BATCH_SIZE, VALIDATE_EVERY, GOOD_RATE, TOO_HIGH = 64, 50, 3e-3, 1000
 Params = list[jax.Array]
 Batch = tuple[np.ndarray, np.ndarray]
 
@@ -84,7 +84,7 @@ def main() -> None:
         lrjax.adamw(lrjax.warmup_cosine(rate, steps, warmup_steps=steps // 20), max_norm=None)
         for rate in (GOOD_RATE, TOO_HIGH * GOOD_RATE)
     )
-    runs = {"good rate": good, "too high": high, "too high, with backoff": backoff(high, recovery=200)}
+    runs = {"good rate": good, "too high": high, "too high, with backoff": backoff(high)}
     for name, optimizer in runs.items():
         print(f"\n== {name}")
         stem = arguments.output / f"digits_training_{name.replace(',', '').replace(' ', '_')}"
