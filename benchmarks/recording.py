@@ -174,7 +174,7 @@ def main() -> None:
     print("model | parameters | optimizer | step | ms | ratio | compile s")
     print("|".join(["---"] * 7))
     for model in options.models:
-        rounds = 2 if options.smoke else 101 if model == "mlp" else 31
+        rounds = 2 if options.smoke else 101 if model == "mlp" else 61
         for optimizer in OPTIMIZERS:
             print("\n".join(rows(model, optimizer, rounds)), flush=True)
 
