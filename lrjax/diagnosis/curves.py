@@ -19,6 +19,7 @@ LEAST_IN_BLOCK = 4
 """Steps of a block at least: with fewer neither a median nor a scatter says anything."""
 
 _MANY = 50  # values of which the tenths are known, and with them the error of a median whatever the noise
+_AROUND = 20  # values on either side that tell the scatter too: of few it may come out as next to none
 _NEAR = 5  # blocks on either side that count as near: a fifth of the run in all
 _SIGMA = 1.4826  # standard deviations of a normal variable for each median absolute deviation
 _ROUNDING = float(np.finfo(np.float32).eps)  # losses come in float32: no level is known better
@@ -89,7 +90,7 @@ class Curve:
 
     def level(self, start: int, stop: int) -> Level:
         """The level of the finite values ``start`` up to ``stop``."""
-        return level(self.steps[start:stop], self.values[start:stop])
+        return _level(self.steps, self.values, *slice(start, stop).indices(len(self.values))[:2])
 
 
 def curve(values: Array, steps: Steps | None = None) -> Curve:
@@ -99,20 +100,21 @@ def curve(values: Array, steps: Steps | None = None) -> Curve:
     at, kept = steps[finite], values[finite]
     count = min(BLOCKS, len(kept) // LEAST_IN_BLOCK) or min(1, len(kept))
     edges = np.linspace(0, len(kept), count + 1).astype(int) if count else np.zeros(1, int)
-    blocks = tuple(level(at[a:b], kept[a:b]) for a, b in pairwise(edges))
+    blocks = tuple(_level(at, kept, a, b) for a, b in pairwise(edges))
     return Curve(at, kept, steps[~finite], blocks)
 
 
-def level(steps: Steps, values: Array) -> Level:
-    """The level of some values, at least one."""
-    count, spread, value = len(values), scatter(values), float(np.median(values))
+def _level(steps: Steps, curve: Array, start: int, stop: int) -> Level:
+    """The level of the values ``start`` up to ``stop`` of a curve, at least one."""
+    values = curve[start:stop]
+    count, spread, value = len(values), scatter(curve[max(0, start - _AROUND) : stop + _AROUND]), np.median(values)
     error = _MEDIAN_ERROR * spread / float(np.sqrt(count))
     if count >= _MANY:
         # Of noise with a tail on one side the median is known better than its scatter says.
-        low, high = np.quantile(values, [0.5 - 0.5 / np.sqrt(count), 0.5 + 0.5 / np.sqrt(count)])
-        error = min(error, float(high - low) / 2)
-    error = max(error, _ROUNDING * abs(value))
-    return Level(int(steps[0]), int(steps[-1]), float(value), spread, float(error), float(values.max() - value))
+        low, high = np.quantile(values, [0.5 - 1 / np.sqrt(count), 0.5 + 1 / np.sqrt(count)])
+        error = min(error, float(high - low) / 4)
+    error = max(error, _ROUNDING * abs(float(value)))
+    return Level(int(steps[start]), int(steps[stop - 1]), float(value), spread, error, float(values.max() - value))
 
 
 def _near(of_blocks: Array) -> Array:

@@ -13,8 +13,7 @@ SPIKE = 4.0
 
 _SIGMAS = 8.0  # of the scatter: peaks among the few steps of a block say little
 _CLIMB = 6.0  # standard errors: more than tells two levels apart, as one of them is the lowest of many
-_SMALLEST_PEAK = 0.3  # of what the run gained: a smaller rise of some steps costs nothing
-_SMALLEST_CLIMB = 0.15  # the same for a level, half of it as a level holds for longer
+_SMALLEST = 0.15  # of what the run gained: a smaller rise costs nothing
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,8 @@ def excursions(read: Reading, losses: np.ndarray) -> tuple[Excursion, ...]:
     at = np.maximum(at, 0)
     lowest = np.minimum.accumulate(np.concatenate([[read.start.value], found.medians[:-1]]))
     rises = losses - lowest[at]
-    height = np.maximum(np.maximum(SPIKE * found.usual, _SIGMAS * found.noise), _SMALLEST_PEAK * read.gained)
-    climb = np.maximum(_CLIMB * found.errors, _SMALLEST_CLIMB * read.gained)
+    height = np.maximum(np.maximum(SPIKE * found.usual, _SIGMAS * found.noise), _SMALLEST * read.gained)
+    climb = np.maximum(_CLIMB * found.errors, _SMALLEST * read.gained)
     climbed = found.medians - lowest > climb
     with np.errstate(invalid="ignore"):
         above = np.flatnonzero(~(rises <= height[at]) | climbed[at])

@@ -15,7 +15,7 @@ STRAIGHT = 0.25
 """Of the fall: a run with more of it in its second half is far from arriving."""
 
 _HALF_WAY = 0.36  # of the run: where the rates of a cosine have half their sum, if they are not known
-_MOVED = 0.1  # of what the run gained: a loss that fell by more went on without the rate
+_MOVED = 0.15  # of what the run gained: a loss that fell by more went on without the rate
 _GONE = 0.05  # of the largest rate: with less a run hardly moves
 _EARLY = 0.5  # of the run: a schedule that is over before leaves more steps unused than it uses
 

@@ -9,7 +9,7 @@ import numpy as np
 from lrjax.diagnosis.curves import Curve, Level, curve
 from lrjax.diagnosis.inputs import Array
 
-SIGNIFICANT = 3.5
+SIGNIFICANT = 4.0
 """Standard errors that tell two levels apart: 1 in 2,000 by chance, as a run has some fifty of them."""
 
 EARLY = 0.2
@@ -75,7 +75,7 @@ def _start(found: Curve) -> Level:
     single = float(found.noise[0])
     first = found.level(0, _FIRST)
     at, alone, later = int(found.steps[0]), float(found.values[0]), found.values[len(found.values) // 2 :]
-    if len(later) * _RARE >= 1 and np.quantile(later, _RARE) > alone:
+    if len(later) * _RARE >= 1 and later.min() > alone:
         return Level(at, at, alone, single, 0.0, 0.0)
     if abs(alone - first.value) > SIGNIFICANT * single:
         return Level(at, at, alone, single, single, 0.0)
