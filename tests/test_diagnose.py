@@ -41,6 +41,7 @@ BOUNCES = 2.0 + 0.8 * np.sin(T / 5.0) + noise(0.1)
 EARLY_BURST = with_rise(falling(), 5, 6.0, 3.0)
 SPIKE = with_rise(falling(), 231, 3.0, 2.0)
 OVERFIT = 0.5 + np.exp(-T[::8] / 30.0) + 0.002 * T[::8]
+THROWN = np.where((T > 60) & (T % 7 == 3), 60.0, falling() + 0.7)
 RESTARTS = 0.15 + 0.15 * np.cos(np.pi * (T % 100) / 100)
 
 MADE = {
@@ -54,6 +55,8 @@ MADE = {
     "falls, then rises over its start": ("divergence", None, {"losses": RISES_LATE}),
     "loses what it had gained": ("divergence", (200, 399), {"losses": np.where(T < 200, falling(), FLAT)}),
     "a burst to a dead network": ("divergence", None, {"losses": with_rise(FLAT - 0.1 * (T > 0), 3, 900.0, 1.5)}),
+    "thrown far off again and again": ("divergence", (200, 399), {"losses": THROWN}),
+    "rises and comes back, but no lower": ("divergence", None, {"losses": FLAT + np.exp(-(((T - 120) / 40.0) ** 2))}),
     "one spike": ("spike", None, {"losses": SPIKE}),
     "a NaN that passes": ("spike", (231, 231), {"losses": with_values(falling(), 231, [np.nan])}),
     "bounces without falling": ("oscillation", None, {"losses": BOUNCES}),
@@ -343,10 +346,42 @@ def test_a_burst_below_the_full_rate_is_none_of_a_short_warmup():
     assert finding.evidence.endswith("The learning rate had reached 0.3 by then.")
 
 
+def test_jumps_are_divergence_only_where_they_go_on_and_lift_the_mean_over_the_start():
+    thrown = diagnose(THROWN).findings[0].evidence
+    assert thrown.startswith(f"From step 200 on the loss is {min(THROWN[200:300].mean(), THROWN[300:].mean()):.3g} or")
+    assert diagnose(np.where(T < 300, THROWN, falling() + 0.7)).kind != "divergence"
+    assert diagnose(np.minimum(THROWN, 8.0)).kind != "divergence"
+    assert diagnose(with_values(falling(), 310, [900.0] * 3)).kind == "spike"
+
+
+def test_a_loss_that_rose_has_recovered_where_it_ends_visibly_lower():
+    hump = FLAT + np.exp(-(((T - 120) / 40.0) ** 2))
+    assert diagnose(hump - 0.3 * (T > 200)).kind != "divergence"
+    assert diagnose(hump - 0.05 * (T > 200)).kind == "divergence"
+
+
+@pytest.mark.parametrize("steps", [100, 300, 600])
+def test_noise_alone_shows_nothing(steps):
+    noises = [noise(1.0, seed, steps) for seed in range(30)]
+    assert sum(diagnose(flat).kind == "plateau_from_start" for flat in noises) >= 29
+    trend = 8.0 * np.exp(-6.0 * np.arange(steps) / steps)
+    kinds = [diagnose(trend + flat).kind for flat in noises]
+    assert kinds.count("healthy") >= 28
+    assert not {"divergence", "spike", "short_warmup"} & {*kinds}
+
+
+def test_a_rise_by_a_small_part_of_what_was_gained_costs_nothing():
+    assert diagnose(with_rise(falling(), 231, 0.45, 2.0)).kind == "spike"
+    assert diagnose(with_rise(falling(), 231, 0.2, 2.0)).healthy
+
+
 def test_a_schedule_that_is_over_early_is_a_plateau_only_where_the_loss_stands_still():
     over = np.where(T < 100, 0.3, 0.001)
     assert diagnose(falling(pace=30.0), learning_rates=over).kind == "plateau"
     assert diagnose(falling(pace=4.0), learning_rates=over).kind != "plateau"
+    still = np.where(T < 100, 2.3 - T / 100, 1.3) + noise(0.03)
+    assert diagnose(still - 0.12 * (T > 200), learning_rates=over).kind == "plateau"
+    assert diagnose(still - 0.3 * (T > 200), learning_rates=over).kind != "plateau"
     assert diagnose(falling(pace=30.0), learning_rates=np.where(T < 300, 0.3, 0.001)).healthy
 
 

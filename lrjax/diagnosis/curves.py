@@ -19,7 +19,7 @@ LEAST_IN_BLOCK = 4
 """Steps of a block at least: with fewer neither a median nor a scatter says anything."""
 
 _MANY = 50  # values of which the tenths are known, and with them the error of a median whatever the noise
-_AROUND = 20  # values on either side that tell the scatter too: of few it may come out as next to none
+_AROUND = 20  # values on either side that tell the scatter too: that of few may come out as next to none
 _NEAR = 5  # blocks on either side that count as near: a fifth of the run in all
 _SIGMA = 1.4826  # standard deviations of a normal variable for each median absolute deviation
 _ROUNDING = float(np.finfo(np.float32).eps)  # losses come in float32: no level is known better
@@ -34,7 +34,7 @@ class Level:
         first: The first step.
         last: The last.
         value: The median.
-        scatter: Standard deviation from step to step around the trend.
+        scatter: Standard deviation from step to step around the trend, there and next to it.
         error: Standard error of the median.
         peak: How far the highest value lies above the median.
     """
@@ -90,7 +90,8 @@ class Curve:
 
     def level(self, start: int, stop: int) -> Level:
         """The level of the finite values ``start`` up to ``stop``."""
-        return _level(self.steps, self.values, *slice(start, stop).indices(len(self.values))[:2])
+        first, end, _ = slice(start, stop).indices(len(self.values))
+        return _level(self.steps, self.values, first, end)
 
 
 def curve(values: Array, steps: Steps | None = None) -> Curve:
@@ -104,17 +105,18 @@ def curve(values: Array, steps: Steps | None = None) -> Curve:
     return Curve(at, kept, steps[~finite], blocks)
 
 
-def _level(steps: Steps, curve: Array, start: int, stop: int) -> Level:
-    """The level of the values ``start`` up to ``stop`` of a curve, at least one."""
-    values = curve[start:stop]
-    count, spread, value = len(values), scatter(curve[max(0, start - _AROUND) : stop + _AROUND]), np.median(values)
+def _level(steps: Steps, curve_values: Array, start: int, stop: int) -> Level:
+    """The level of the values ``start`` up to ``stop`` of a curve, at least one; the scatter is of those around too."""
+    values = curve_values[start:stop]
+    count, value = len(values), float(np.median(values))
+    spread = scatter(curve_values[max(0, start - _AROUND) : stop + _AROUND])
     error = _MEDIAN_ERROR * spread / float(np.sqrt(count))
     if count >= _MANY:
         # Of noise with a tail on one side the median is known better than its scatter says.
         low, high = np.quantile(values, [0.5 - 1 / np.sqrt(count), 0.5 + 1 / np.sqrt(count)])
         error = min(error, float(high - low) / 4)
-    error = max(error, _ROUNDING * abs(float(value)))
-    return Level(int(steps[start]), int(steps[stop - 1]), float(value), spread, error, float(values.max() - value))
+    error = max(error, _ROUNDING * abs(value))
+    return Level(int(steps[start]), int(steps[stop - 1]), value, spread, error, float(values.max() - value))
 
 
 def _near(of_blocks: Array) -> Array:

@@ -38,7 +38,7 @@ def diagnose(
     finding that explains others stands for them: a run that diverged is not said to spike.
 
     - ``"divergence"``: the loss ends in NaN or infinity, above its start, or without half of what it had gained; or
-      it burst and does not come below its start after.
+      it is above its start on average, by jumps far up; or it rose above its start and came back, but hardly below it.
     - ``"gan_collapse"``: both players' losses swing slowly, the generator's by a fifth and more.
     - ``"oscillation"``: the second half swings by a quarter of what the run gained, without falling, and slower than
       the noise of batches does, which is harmless; or the loss gave up a quarter of what it had gained; or it

@@ -10,17 +10,14 @@ from lrjax.diagnosis.curves import Curve, Level, curve
 from lrjax.diagnosis.inputs import Array
 
 SIGNIFICANT = 4.0
-"""Standard errors that tell two levels apart: 1 in 2,000 by chance, as a run has some fifty of them."""
-
-EARLY = 0.2
-"""Part of a run in which a burst is one of the warmup: twice the longest that guides name."""
+"""Standard errors that tell two levels apart: 1 in 30,000 by chance, as a run has some fifty and the errors err too."""
 
 FALLEN = 3.0
 """Units of noise: a fall by less is hardly seen among the losses, and has begun only, unless it has come to rest."""
 
 _FIRST = 5  # losses whose median is the start: as many as hide an outlier, as few as training hardly changes
 
-_RARE = 0.01  # of the later losses: a first loss below all but so few of them was not that low by chance
+_MANY_LATER = 100  # losses of the second half: a first loss below all of so many was not that low by chance
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,7 @@ def _start(found: Curve) -> Level:
     single = float(found.noise[0])
     first = found.level(0, _FIRST)
     at, alone, later = int(found.steps[0]), float(found.values[0]), found.values[len(found.values) // 2 :]
-    if len(later) * _RARE >= 1 and later.min() > alone:
+    if len(later) >= _MANY_LATER and later.min() > alone:
         return Level(at, at, alone, single, 0.0, 0.0)
     if abs(alone - first.value) > SIGNIFICANT * single:
         return Level(at, at, alone, single, single, 0.0)

@@ -5,16 +5,17 @@ from __future__ import annotations
 from lrjax.diagnosis.excursions import Excursion
 from lrjax.diagnosis.findings import Finding
 from lrjax.diagnosis.inputs import Run
-from lrjax.diagnosis.reading import EARLY, Reading
+from lrjax.diagnosis.reading import Reading
 from lrjax.diagnosis.remedies import against_short_warmup, largest_rate
 from lrjax.diagnosis.wording import number_text, times_scatter
 
+_EARLY = 0.2  # part of a run in which a burst is one of the warmup: twice the longest that guides name
 _FULL = 0.5  # of the largest rate: a rate that went on to be twice as large without a burst was not too large
 
 
 def short_warmup(run: Run, read: Reading, rises: tuple[Excursion, ...]) -> Finding | None:
     """The first rise of the loss above its start, where the run recovered from it."""
-    early = [rise for rise in rises if rise.first < EARLY * run.steps and rise.returned]
+    early = [rise for rise in rises if rise.first < _EARLY * run.steps and rise.returned]
     early = [rise for rise in early if not rise.peak <= read.start.value and _at_full_rate(run, rise.peak_step)]
     if not early:
         return None
