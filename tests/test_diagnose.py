@@ -375,6 +375,45 @@ def test_a_rise_by_a_small_part_of_what_was_gained_costs_nothing():
     assert diagnose(with_rise(falling(), 231, 0.2, 2.0)).healthy
 
 
+def test_a_small_rise_counts_where_it_undoes_much_of_the_run():
+    slow = 0.3 + 2.0 * np.exp(-3.0 * T / STEPS) + noise(0.003)
+    assert diagnose(with_rise(slow, 300, 0.2, 1.0)).healthy  # 0.1 of 1.9, and the loss of step 240
+    assert diagnose(with_rise(slow, 300, 0.35, 1.0)).kind == "spike"  # above 0.15, of the same age
+    fast = falling(scale=0.003)
+    assert diagnose(with_rise(fast, 300, 0.25, 1.0)).kind == "spike"  # 0.12, and the loss of step 70
+    assert diagnose(with_rise(fast, 300, 0.09, 1.0)).healthy  # below 0.05 of 2.0
+
+
+def test_a_level_that_climbs_without_a_batch_that_stands_out_oscillates():
+    hill = 0.8 * np.exp(-(((T - 130) / 8.0) ** 2))
+    finding = diagnose(falling(scale=0.15) + hill).findings[0]
+    assert (finding.kind, 115 < finding.steps[0] < 130) == ("oscillation", True)
+    assert "no single batch" in finding.evidence
+    jump = with_values(falling(scale=0.15), 250, [3.0, 3.0])
+    assert diagnose(jump).kind == "spike"
+
+
+def test_thrown_up_again_and_again_is_divergence_where_nothing_was_gained():
+    thrown = np.where(T % 60 == 30, 40.0, 0.0)
+    assert diagnose(FLAT + thrown).kind == "divergence"
+    assert diagnose(falling() + thrown).kind == "oscillation"
+
+
+def test_large_gradients_are_the_cause_of_a_loss_that_does_not_move():
+    norms = np.where(T % 4 == 0, 300.0, 5.0)  # a quarter of the steps, and no block's median
+    assert diagnose(FLAT, gradient_norms=norms).kind == "gradient_norm"
+    assert diagnose(falling(), gradient_norms=norms).kind == "gradient_norm"
+    assert diagnose(FLAT, gradient_norms=np.where(T % 6 == 0, 300.0, 5.0)).kind == "plateau_from_start"
+
+
+def test_a_run_that_warmed_up_is_told_for_how_long():
+    rates = 0.3 * np.minimum(1.0, T / 20)
+    remedies = diagnose(RISES_LATE, learning_rates=rates).findings[0].remedy
+    assert remedies[1] == "Warm the rate up for longer: over 40 steps, where it took 20."
+    lost_at_once = diagnose(np.full(STEPS, np.nan), learning_rates=rates).findings[0]
+    assert lost_at_once.remedy[0] == "Divide the learning rate by 10, from 0.3 to 0.03."
+
+
 def test_a_schedule_that_is_over_early_is_a_plateau_only_where_the_loss_stands_still():
     over = np.where(T < 100, 0.3, 0.001)
     assert diagnose(falling(pace=30.0), learning_rates=over).kind == "plateau"

@@ -38,11 +38,12 @@ def diagnose(
     finding that explains others stands for them: a run that diverged is not said to spike.
 
     - ``"divergence"``: the loss ends in NaN or infinity, above its start, or without half of what it had gained; or
-      it is above its start on average, by jumps far up; or it rose above its start and came back, but hardly below it.
+      it is above its start on average, by jumps far up; or it jumped up again and again, and fell by next to nothing;
+      or it rose above its start and came back, but hardly below it.
     - ``"gan_collapse"``: both players' losses swing slowly, the generator's by a fifth and more.
     - ``"oscillation"``: the second half swings by a quarter of what the run gained, without falling, and slower than
-      the noise of batches does, which is harmless; or the loss gave up a quarter of what it had gained; or it
-      spikes again and again.
+      the noise of batches does, which is harmless; or the loss gave up a quarter of what it had gained; or its
+      level climbed and came back, without a batch that stands out; or it spikes again and again.
     - ``"plateau_from_start"``: the loss fell by no more than chance, or by less than 3 units of its noise and as fast
       later as at the start.
     - ``"plateau"``: the loss stands still since the rate went below 5% of its peak in the first half of the run. It
@@ -53,7 +54,8 @@ def diagnose(
       not move.
     - ``"gan_imbalance"``: a player's loss is below a tenth of the other's in the second half.
     - ``"short_warmup"``: the loss rose above its start in the first fifth of the run, at the full rate, and came back.
-    - ``"spike"``: the loss rose later, and came back. A note where the rate had just changed by more than 1.3 times.
+    - ``"spike"``: the loss rose later and came back, by 0.15 of what it had gained, or by 0.05 and to where it was at
+      a quarter of the steps so far. A note where the rate had just changed by more than 1.3 times.
     - ``"healthy"``: none of these. So are noise, be it of batches of one example, and a loss at its floor.
 
     Under 10 steps only a loss that is lost is found. It takes ``O(S log S)`` time.
@@ -105,7 +107,7 @@ def _of_losses(run: Run, losses: Array) -> list[Finding]:
     rises = excursions(read, losses)
     course = plateau(run, read) or oscillation(run, read, rises) or plateau_from_start(run, read)
     if course and course.kind == "plateau_from_start":
-        course = vanishing_gradients(run) or course
+        course = vanishing_gradients(run) or large_gradients(run) or course
     course = course or large_gradients(run)
     found = [finding for finding in (course, overfitting(run, read)) if finding]
     if course:

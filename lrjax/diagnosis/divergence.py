@@ -10,7 +10,7 @@ from lrjax.diagnosis.reading import FALLEN, SIGNIFICANT, Reading, differ
 from lrjax.diagnosis.remedies import against_divergence
 from lrjax.diagnosis.wording import level_text, number_text, times_scatter
 
-_KEPT = 0.5  # of what the run had gained: with less of it left, the weights of before were the better ones
+_KEPT = 0.55  # of what the run had gained: with less left, the weights of before were better; half, as losses are noisy
 _BACK = 0.25  # of it: a loss that comes so near to its best again and again bounces
 _FEWEST = 5  # losses of the end
 _SKEWED = 2.0  # units of noise: the mean of squared noise lies 0.7 above its median, a start is known to half a unit

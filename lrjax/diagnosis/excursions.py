@@ -13,7 +13,9 @@ SPIKE = 4.0
 
 _SIGMAS = 8.0  # of the scatter: peaks among the few steps of a block say little
 _CLIMB = 6.0  # standard errors: more than tells two levels apart, as one of them is the lowest of many
-_SMALLEST = 0.15  # of what the run gained: a smaller rise costs nothing
+_SMALLEST = 0.15  # of what the run gained: a smaller rise costs nothing, unless it undoes much of the run
+_SEEN = 0.05  # of what the run gained: no rise by less counts
+_UNDONE = 4  # a rise to where the loss was at a quarter of the steps so far undoes the rest of them
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Excursion:
         peak_step: Where.
         before: The lowest level before it.
         scatter: Of the losses before it, from step to step.
-        returned: Whether the loss came back to that level, or as near as noise lets one tell.
+        sudden: Whether a loss in it stands out from its neighbours, as one of a bad batch does; else the level climbed.
+        returned: Whether the loss came back to that level, or as near as noise lets one tell; at least half of the way.
     """
 
     first: int
@@ -36,6 +39,7 @@ class Excursion:
     peak_step: int
     before: float
     scatter: float
+    sudden: bool
     returned: bool
 
 
@@ -46,11 +50,15 @@ def excursions(read: Reading, losses: np.ndarray) -> tuple[Excursion, ...]:
     at = np.maximum(at, 0)
     lowest = np.minimum.accumulate(np.concatenate([[read.start.value], found.medians[:-1]]))
     rises = losses - lowest[at]
-    height = np.maximum(np.maximum(SPIKE * found.usual, _SIGMAS * found.noise), _SMALLEST * read.gained)
+    undone = found.medians[np.arange(len(found.blocks)) // _UNDONE] - lowest
+    worth = np.clip(undone, _SEEN * read.gained, _SMALLEST * read.gained)
+    height = np.maximum(np.maximum(SPIKE * found.usual, _SIGMAS * found.noise), worth)
     climb = np.maximum(_CLIMB * found.errors, _SMALLEST * read.gained)
     climbed = found.medians - lowest > climb
     with np.errstate(invalid="ignore"):
-        above = np.flatnonzero(~(rises <= height[at]) | climbed[at])
+        # A comparison with NaN is false.
+        high = ~(rises <= height[at])
+    above = np.flatnonzero(high | climbed[at])
     if not len(above):
         return ()
     gap = max(1, steps // len(found.blocks))
@@ -63,6 +71,7 @@ def excursions(read: Reading, losses: np.ndarray) -> tuple[Excursion, ...]:
         block = at[first]
         after = losses[last + 1 :]
         after = after[np.isfinite(after)]
+        half = max(_CLIMB * found.errors[block], (losses[peak] - lowest[block]) / 2)
         result.append(
             Excursion(
                 first,
@@ -71,7 +80,8 @@ def excursions(read: Reading, losses: np.ndarray) -> tuple[Excursion, ...]:
                 peak,
                 float(lowest[block]),
                 float(found.noise[block]),
-                bool(len(after) and np.median(after[:gap]) <= lowest[block] + climb[block]),
+                bool(high[first : last + 1].any()),
+                bool(len(after) and np.median(after[:gap]) <= lowest[block] + min(climb[block], half)),
             )
         )
     return tuple(result)

@@ -21,9 +21,10 @@ _PART = 0.2  # of the run: a norm that is out of its range for less passes by it
 
 def large_gradients(run: Run) -> Finding | None:
     """Norms that are unstable for a good part of the run."""
-    high = [block for block in _blocks(run) if block.value > UNSTABLE]
-    if len(high) <= _PART * len(_blocks(run)):
+    if run.gradient_norms is None or np.mean(run.gradient_norms > UNSTABLE) <= _PART:
         return None
+    blocks = _blocks(run)
+    high = [block for block in blocks if block.value > UNSTABLE] or [max(blocks, key=lambda block: block.value)]
     return _finding(high, f"above {UNSTABLE:g} is unstable", against_large_gradients(run, high[-1].last))
 
 

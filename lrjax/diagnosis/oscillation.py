@@ -8,8 +8,8 @@ from lrjax.diagnosis.curves import memory
 from lrjax.diagnosis.excursions import Excursion
 from lrjax.diagnosis.findings import Finding
 from lrjax.diagnosis.inputs import Run
-from lrjax.diagnosis.reading import Reading, differ
-from lrjax.diagnosis.remedies import against_oscillation
+from lrjax.diagnosis.reading import FALLEN, Reading, differ
+from lrjax.diagnosis.remedies import against_divergence, against_oscillation
 from lrjax.diagnosis.spikes import event_before
 from lrjax.diagnosis.wording import level_text, number_text, steps_text
 
@@ -24,20 +24,45 @@ _FALLING = 0.25  # of the swing: a half that falls by more is still descending
 
 def oscillation(run: Run, read: Reading, rises: tuple[Excursion, ...]) -> Finding | None:
     """A loss that swings by the weights and not by the batches, or cannot hold its best level, or spikes ever again."""
-    return _given_up(run, read) or _swings(run, read) or _spikes(run, rises)
+    return _given_up(run, read) or _swings(run, read) or _spikes(run, read, rises) or _climbs(run, read, rises)
 
 
-def _spikes(run: Run, rises: tuple[Excursion, ...]) -> Finding | None:
+def _spikes(run: Run, read: Reading, rises: tuple[Excursion, ...]) -> Finding | None:
     """More spikes than bad batches explain, in the second half of the run too."""
     rises = tuple(rise for rise in rises if not event_before(run, rise))
     if len(rises) < _MANY or rises[-2].first < run.steps // 2:
         return None
     peak = max(rise.peak for rise in rises)
+    if read.fall < FALLEN * read.noise:
+        evidence = (
+            f"The loss was thrown up {len(rises)} times, to {number_text(peak)} at most, the last time at step "
+            f"{rises[-1].peak_step}, and fell by next to nothing in all: from {level_text(read.start)} to "
+            f"{level_text(read.end)}."
+        )
+        first = rises[0].first
+        return Finding("divergence", (first, run.steps - 1), evidence, "critical", against_divergence(run, first))
     evidence = (
         f"The loss rose {len(rises)} times far above its noise, to {number_text(peak)} at most, the last time at step "
         f"{rises[-1].peak_step}: it comes back each time, and does not settle."
     )
     return _finding(run, rises[0].first, evidence)
+
+
+def _climbs(run: Run, read: Reading, rises: tuple[Excursion, ...]) -> Finding | None:
+    """A level that climbs and comes back, where no batch stands out: the weights went there and not one step."""
+    climbs = [
+        rise
+        for rise in rises
+        if not rise.sudden and rise.returned and rise.peak < read.start.value and not event_before(run, rise)
+    ]
+    if not climbs:
+        return None
+    worst = max(climbs, key=lambda rise: rise.peak - rise.before)
+    evidence = (
+        f"The level of the loss climbed from {worst.before:.3g} to {number_text(worst.peak)} in "
+        f"{steps_text(worst.first, worst.last)} and came back, with no single batch that stands out."
+    )
+    return _finding(run, climbs[0].first, evidence)
 
 
 def _given_up(run: Run, read: Reading) -> Finding | None:

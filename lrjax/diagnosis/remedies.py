@@ -10,6 +10,7 @@ CLIP = "Clip the gradient norm at 1: clip_gradients(1.0)."
 BACKOFF = "Let backoff(optimizer) do so at every spike, and return to the last good parameters."
 TWO_RATES = "Give each its own rate, the discriminator's twice the generator's: gan_optimizers(2e-4, 4e-4)."
 GAN_TEST = "Find both rates by gan_range_test."
+_HEIGHT = 0.99  # of the largest rate: no step of a smooth schedule need have all of it
 CHECK_DATA = "Look for faults of the data or the labels: a model that can learn fits one batch of them."
 
 
@@ -28,15 +29,26 @@ def lower(rate: float | None, divisor: float = 10.0, subject: str = "Divide the 
 
 
 def warm_up(run: Run) -> str:
-    """A warmup over the first 5%."""
+    """A warmup over the first 5%, or twice the one that the run had."""
+    had = warmup_of(run)
+    if had:
+        return f"Warm the rate up for longer: over {2 * had} steps, where it took {had}."
     steps = max(1, round(0.05 * run.steps))
     return f"Warm the rate up from 0 over the first 5% of the run: with_warmup(schedule, {steps})."
+
+
+def warmup_of(run: Run) -> int:
+    """The steps in which the rate rose to its height from less than half of it, 0 where it did not or is not known."""
+    height = largest_rate(run, run.steps)
+    if run.learning_rates is None or height is None or not run.learning_rates[0] < height / 2:
+        return 0
+    return int(np.argmax(run.learning_rates >= _HEIGHT * height))
 
 
 def against_divergence(run: Run, step: int) -> tuple[str, ...]:
     """What keeps a run from diverging, as it did at ``step``."""
     return (
-        lower(largest_rate(run, step)),
+        lower(largest_rate(run, step) or largest_rate(run, run.steps)),
         warm_up(run),
         CLIP,
         "Check mixed precision and its loss scale.",
