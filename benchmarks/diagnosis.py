@@ -1,10 +1,11 @@
 """Is ``lrjax.diagnose`` right? Its first finding beside the known fault of really trained runs.
 
-    python benchmarks/diagnosis.py [--half reporting|choosing] [--curves benchmarks/diagnosis_curves.npz]
+    python benchmarks/diagnosis.py [--half reporting|tried|choosing] [--curves benchmarks/diagnosis_curves.npz]
 
 The curves, and the rules of their labels, are those of diagnosis_runs.py. The thresholds of ``diagnose`` were chosen on
-the half "choosing". Prints markdown: the confusion matrix, the accuracy of every kind, how often a healthy run is
-called diverging and a diverging one healthy (both have to be 0), and every run that was misjudged.
+the sets "choosing" and "tried"; the second was the reporting half of a first version of the rules, on which accuracy
+was 0.823, and has been used for choosing since. Prints markdown: the confusion matrix, the accuracy of every kind, how
+often a healthy run is called diverging and a diverging one healthy (both have to be 0), and every misjudged run.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 import lrjax
 
 CURVES = Path(__file__).with_name("diagnosis_curves.npz")
-HALVES = ("reporting", "choosing")
+HALVES = ("choosing", "tried", "reporting")
 KINDS = (
     "divergence",
     "spike",
@@ -49,7 +50,7 @@ class Curve(NamedTuple):
 
 
 def load(path: Path = CURVES, half: str | None = None) -> list[Curve]:
-    """The curves of a half, or of both."""
+    """The curves of one set, or of all."""
     curves = []
     with np.load(path) as arrays:
         stored = set(arrays.files)
@@ -80,7 +81,7 @@ def confusion_matrix(pairs: Counter[tuple[str, str]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--half", choices=HALVES, default=HALVES[0])
+    parser.add_argument("--half", choices=HALVES, default="reporting")
     parser.add_argument("--curves", type=Path, default=CURVES)
     arguments = parser.parse_args()
     curves = load(arguments.curves, arguments.half)
@@ -89,14 +90,14 @@ def main() -> None:
     accuracy = sum(pairs[kind, kind] for kind in KINDS) / len(curves)
     false_alarms, missed = pairs["healthy", "divergence"], pairs["divergence", "healthy"]
 
-    print(f"{len(curves)} runs of the half for {arguments.half}.\n\n{confusion_matrix(pairs)}\n")
+    print(f"{len(curves)} runs of the set for {arguments.half}.\n\n{confusion_matrix(pairs)}\n")
     print(f"| | found | wanted |\n|---|---|---|\n| accuracy | {accuracy:.3f} | {TARGET} |")
     print(f"| healthy runs called diverging | {false_alarms} | 0 |\n| diverging runs called healthy | {missed} | 0 |\n")
     print("| misjudged run | fault | is | called |\n|---|---|---|---|")
     for curve, found in zip(curves, called, strict=True):
         if found != curve.kind:
             print(f"| {curve.name} | {curve.fault} | {curve.kind} | {found} |")
-    if arguments.half == HALVES[0] and (accuracy < TARGET or false_alarms or missed):
+    if arguments.half == "reporting" and (accuracy < TARGET or false_alarms or missed):
         raise SystemExit("The target was missed.")
 
 

@@ -57,12 +57,21 @@ GAMES: dict[str, dict[str, Callable[[], Game]]] = {
         "ring8": lambda: Game(_ring(8), 4, 48, "cross-entropy"),
         "wine": lambda: Game(_standardised("wine"), 8, 32, "squares"),
     },
-    "reporting": {
+    "tried": {
         "digits": lambda: _digits("squares", 8, 96),
         "ring6": lambda: Game(_ring(6), 2, 64, "cross-entropy"),
         "breast_cancer": lambda: Game(_standardised("breast_cancer"), 12, 48, "cross-entropy"),
     },
+    "reporting": {
+        "upper_digits": lambda: Game(_digits("cross-entropy", 6, 80).real[:, :32], 6, 80, "cross-entropy"),
+        "ring10": lambda: Game(_ring(10), 3, 56, "squares"),
+        "iris": lambda: Game(_standardised("iris"), 5, 40, "cross-entropy"),
+        "diabetes": lambda: Game(_standardised("diabetes"), 10, 72, "squares"),
+    },
 }
+
+
+FIRST_SEED = {"choosing": 0, "tried": 700, "reporting": 2700}
 
 
 @dataclass(frozen=True)
@@ -179,5 +188,5 @@ def candidates() -> list[GanRun]:
             for j, (g, d) in enumerate(SLOW_PLAYER + FAST_GENERATOR + USUAL_PAIRS):
                 faulty = f"the generator's rate x{g:g}, the discriminator's x{d:g}"
                 words = "no fault" if (g, d) in USUAL_PAIRS else faulty
-                runs.append(GanRun(half, game, 10 * i + j % 3 + 700 * (half == "reporting"), g, d, words))
+                runs.append(GanRun(half, game, 10 * i + j % 3 + FIRST_SEED[half], g, d, words))
     return runs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from diagnosis_tasks import task
 from diagnosis_training import Run, Trained
@@ -16,7 +18,7 @@ class Facts:
         self.full, self.twin = trained.full.astype(np.float64), twin.full.astype(np.float64)
         self.validation = trained.validation.astype(np.float64)
         self.norms, self.twin_norms = trained.gradient_norms, twin.gradient_norms
-        self.losses = trained.losses
+        self.losses = trained.losses.astype(np.float64)
         self.start = self.full[0]
         self.constant = min(self.start, task(run.task).constant_loss)
         self.gain = self.constant - self.twin.min()
@@ -29,6 +31,22 @@ class Facts:
         """By how much the run ends above its twin, as a part of the gain."""
         return float((self.end - self.twin_end) / self.gain)
 
+    @property
+    def fall(self) -> float:
+        """From the run's own start to its lowest loss."""
+        return float(self.start - self.full.min())
+
+    @functools.cached_property
+    def noise(self) -> np.ndarray:
+        """By how much the shown losses of the batches lie above the loss on all data, of a finite run."""
+        steps = np.arange(len(self.losses))
+        return self.losses - np.interp(steps, np.arange(len(self.full)) * self.run.every, self.full)
+
+    def scatter(self, first: int = 0) -> float:
+        """Robust standard deviation of the batch noise from a step on."""
+        noise = self.noise[first:]
+        return float(1.4826 * np.median(np.abs(noise - np.median(noise))))
+
     def at(self, step: int) -> int:
         """The last checkpoint at or before a step."""
         return step // self.run.every
@@ -38,6 +56,8 @@ def diverged(f: Facts) -> bool:
     if not np.isfinite(f.end):
         return True
     excursion = f.full.max() > f.start + f.gain
+    if f.run.cause == "high" and f.fall >= 0.2 * f.gain and f.end > f.start - f.fall / 2:
+        return True
     return f.end > f.start + 0.1 * f.gain or (excursion and f.end > f.start - 0.1 * f.gain)
 
 
@@ -48,7 +68,9 @@ def oscillates(f: Facts) -> bool:
     bounded = f.full.max() <= f.start + 0.5 * f.gain
     wide = np.abs(moves).mean() >= 0.03 * (f.start - f.twin.min())
     held = f.end - f.full.min() <= 0.5 * f.gain
-    return bool(restless and bounded and held and wide and f.behind >= 0.15)
+    if not (restless and bounded and held and wide and f.behind >= 0.15):
+        return False
+    return bool(late.std() >= 0.5 * f.scatter(len(f.losses) // 2))
 
 
 def never_started(f: Facts) -> bool:
@@ -67,14 +89,23 @@ def warmed_too_shortly(f: Facts) -> bool:
     rise = (early - np.minimum.accumulate(early)).max()
     recovered = f.end <= early.max() - 0.5 * f.gain and f.end < f.constant
     rose = early.max() == f.full.max() and rise >= 0.25 * f.gain
-    return bool(f.finite and rose and recovered and f.behind >= 0.05)
+    return bool(f.finite and rose and recovered and f.behind >= 0.05 and _shown_hump(f) >= 3 * f.scatter())
+
+
+def _shown_hump(f: Facts) -> float:
+    """How far the shown losses rise in the first fifth: means of a hundredth of the run over what came before."""
+    width = max(3, len(f.losses) // 100)
+    means = np.convolve(f.losses[: len(f.losses) // 5], np.full(width, 1 / width), mode="valid")
+    levels = np.concatenate([f.losses[:1], means])
+    return float((levels - np.minimum.accumulate(levels)).max())
 
 
 def spiked(f: Facts) -> bool:
     before = f.full[f.at(f.run.event)]
     rise = np.max(f.losses[f.run.event : f.run.event + f.run.bad[1] + 1]) - before
     recovered = f.end <= before + 0.1 * f.gain
-    return bool(f.finite and rise >= 0.3 * f.gain and rise >= abs(before) and recovered)
+    large = rise >= 0.3 * f.gain and rise >= abs(before) and rise >= 0.1 * f.fall
+    return bool(f.finite and large and recovered and rise >= 6 * f.scatter())
 
 
 def _validation_rise(f: Facts) -> float:
@@ -102,7 +133,9 @@ def unhealthy_norms(f: Facts) -> bool:
 def healthy(f: Facts) -> bool:
     settled = f.end - f.full.min() <= 0.05 * f.gain
     never_rose = (f.full - np.minimum.accumulate(f.full)).max() <= 0.1 * f.gain
-    return bool(f.finite and settled and never_rose and f.gain >= 0.1 * abs(f.constant))
+    if not (f.finite and settled and never_rose and f.gain >= 0.1 * abs(f.constant)):
+        return False
+    return bool(f.run.batch == 1 or f.noise[len(f.noise) // 10 :].max() <= 12 * f.scatter())
 
 
 def validation_tells(kind: str, f: Facts) -> bool:

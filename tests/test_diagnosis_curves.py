@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 from collections import Counter
 from pathlib import Path
 
@@ -31,6 +32,16 @@ def test_enough_curves_of_every_kind(curves):
 def test_every_kind_is_in_every_set(curves):
     counts = Counter((curve.kind, curve.half) for curve in curves)
     assert all(counts[kind, half] >= 5 for kind in benchmark.KINDS for half in benchmark.HALVES), counts
+
+
+def test_sets_share_no_task_and_the_reporting_one_no_seed(curves):
+    tasks, seeds = ({half: set() for half in benchmark.HALVES} for _ in range(2))
+    for curve in curves:
+        half, task, *rest = curve.name.split("/")
+        tasks[half] |= {task} - {"gan"}
+        seeds[half] |= {part for part in rest if part.startswith("seed")}
+    assert all(not tasks[a] & tasks[b] for a, b in itertools.combinations(benchmark.HALVES, 2))
+    assert not seeds["reporting"] & (seeds["choosing"] | seeds["tried"])
 
 
 def test_no_run_twice(curves):
