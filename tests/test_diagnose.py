@@ -414,6 +414,22 @@ def test_a_run_that_warmed_up_is_told_for_how_long():
     assert lost_at_once.remedy[0] == "Divide the learning rate by 10, from 0.3 to 0.03."
 
 
+def test_what_is_given_up_on_average_counts_where_medians_hide_it():
+    """A quarter of the batches are lost in the second half: the median stays, the mean loses a quarter, or two thirds."""
+    steps = 2000
+    hit = np.random.default_rng(0).random(steps) < 0.25
+    for height, kind in ((2.5, "oscillation"), (5.5, "divergence")):
+        finding = diagnose(falling(steps) + np.where(hit & (np.arange(steps) > 1000), height, 0.0)).findings[0]
+        assert finding.kind == kind, height
+        assert "on average" in finding.evidence
+    assert diagnose(falling(steps) + np.where(hit, 0.5, 0.0)).healthy
+
+
+def test_skewed_noise_of_batches_of_one_is_no_plateau():
+    skewed = (0.05 + 4.0 * np.exp(-np.arange(650) / 40)) * np.random.default_rng(1).chisquare(1, 650)
+    assert diagnose(skewed).kind != "plateau_from_start"
+
+
 def test_a_schedule_that_is_over_early_is_a_plateau_only_where_the_loss_stands_still():
     over = np.where(T < 100, 0.3, 0.001)
     assert diagnose(falling(pace=30.0), learning_rates=over).kind == "plateau"

@@ -32,14 +32,14 @@ def diagnose(
 ) -> Diagnosis:
     """Reads from the curves of a run whether it is healthy, and else what is wrong and what to do.
 
-    A pure function of what a run recorded. Non-finite values are data. Levels are medians of parts of the run and
-    scatter is that from step to step, so that what is found of a loss is found of ``a * losses + b`` too, for
-    ``a > 0``, at the same steps. The norms of gradients and the losses of a GAN's players are read as they are. A
-    finding that explains others stands for them: a run that diverged is not said to spike.
+    A pure function of what a run recorded. Non-finite values are data. Levels are medians of parts of the run, averages
+    their means, and scatter is that from step to step, so that what is found of a loss is found of ``a * losses + b``
+    too, for ``a > 0``, at the same steps. The norms of gradients and the losses of a GAN's players are read as they
+    are. A finding that explains others stands for them: a run that diverged is not said to spike.
 
-    - ``"divergence"``: the loss ends in NaN or infinity, above its start, or without half of what it had gained; or
-      it is above its start on average, by jumps far up; or it jumped up again and again, and fell by next to nothing;
-      or it rose above its start and came back, but hardly below it.
+    - ``"divergence"``: the loss ends in NaN or infinity, above its start, or without half of what it had gained, in
+      level or on average; or it is above its start on average, by jumps far up; or it jumped up again and again, and
+      fell by next to nothing; or it rose above its start and came back, but hardly below it.
     - ``"gan_collapse"``: both players' losses swing slowly, the generator's by a fifth and more.
     - ``"oscillation"``: the second half swings by a quarter of what the run gained, without falling, and slower than
       the noise of batches does, which is harmless; or the loss gave up a quarter of what it had gained; or its

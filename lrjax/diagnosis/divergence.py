@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from lrjax.diagnosis import averages
 from lrjax.diagnosis.findings import Finding
 from lrjax.diagnosis.inputs import Array, Run
 from lrjax.diagnosis.reading import FALLEN, SIGNIFICANT, Reading, differ
@@ -42,6 +43,9 @@ def divergence(run: Run, losses: Array, read: Reading | None) -> Finding | None:
     given_up = differ(read.end, read.best) and read.fall < _KEPT * gained
     if above or (given_up and lowest > read.best.value + _BACK * gained):
         return _rose(run, read)
+    fallen_back = averages.given_up(read)
+    if fallen_back and fallen_back.share > 1 - _KEPT:
+        return _finding(run, fallen_back.since, fallen_back.evidence)
     return _bounces(run, read) or _risen(run, read)
 
 

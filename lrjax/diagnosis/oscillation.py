@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from lrjax.diagnosis import averages
 from lrjax.diagnosis.curves import memory
 from lrjax.diagnosis.excursions import Excursion
 from lrjax.diagnosis.findings import Finding
@@ -70,6 +71,9 @@ def _given_up(run: Run, read: Reading) -> Finding | None:
     lost = read.end.value - read.best.value
     told_apart = differ(read.end, read.best) and differ(read.start, read.end)
     if not told_apart or lost <= max(_LOST * read.gained, read.noise):
+        on_average = averages.given_up(read)
+        if on_average and on_average.share > _LOST:
+            return _finding(run, on_average.since, on_average.evidence)
         return None
     evidence = (
         f"The loss rose from {level_text(read.best)} to {level_text(read.end)} and stays there: "

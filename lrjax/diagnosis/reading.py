@@ -58,8 +58,18 @@ def reading(losses: Array) -> Reading:
     tenth = max(min(_FIRST, len(found.values)), len(found.values) // 10)
     best = min(found.blocks, key=lambda block: block.value)
     start, end = _start(found), found.level(-tenth, len(found.values))
-    fell = differ(start, end) or differ(found.level(0, tenth), end)
+    fell = differ(start, end) or differ(found.level(0, tenth), end) or _fell_on_average(found.values)
     return Reading(found, start, best, end, fell, noise)
+
+
+def _fell_on_average(values: Array) -> bool:
+    """Whether the mean of the last tenth lies below that of the first by more than chance."""
+    tenth = len(values) // 10
+    if tenth < _FIRST:
+        return False
+    first, last = values[:tenth], values[-tenth:]
+    error = float(np.hypot(first.std(), last.std()) / np.sqrt(tenth))
+    return float(first.mean() - last.mean()) > SIGNIFICANT * error
 
 
 def differ(high: Level, low: Level) -> bool:
