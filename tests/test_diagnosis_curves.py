@@ -34,14 +34,19 @@ def test_every_kind_is_in_every_set(curves):
     assert all(counts[kind, half] >= 5 for kind in benchmark.KINDS for half in benchmark.HALVES), counts
 
 
-def test_sets_share_no_task_and_the_reporting_one_no_seed(curves):
-    tasks, seeds = ({half: set() for half in benchmark.HALVES} for _ in range(2))
+def test_reporting_set_is_other_runs_of_the_tasks_of_the_rest(curves):
+    tasks, seeds, lengths = ({half: set() for half in benchmark.HALVES} for _ in range(3))
     for curve in curves:
         half, task, *rest = curve.name.split("/")
-        tasks[half] |= {task} - {"gan"}
         seeds[half] |= {part for part in rest if part.startswith("seed")}
-    assert all(not tasks[a] & tasks[b] for a, b in itertools.combinations(benchmark.HALVES, 2))
-    assert not seeds["reporting"] & (seeds["choosing"] | seeds["tried"])
+        if task != "gan":
+            tasks[half].add(task)
+            lengths[half].add(rest[1])
+    others = ("choosing", "tried", "third")
+    assert all(not tasks[a] & tasks[b] for a, b in itertools.combinations(others, 2))
+    assert tasks["reporting"] <= set().union(*(tasks[half] for half in others))
+    assert not seeds["reporting"] & set().union(*(seeds[half] for half in others))
+    assert {"450x28", "800x28"} <= lengths["reporting"] - set().union(*(lengths[half] for half in others))
 
 
 def test_no_run_twice(curves):
