@@ -81,7 +81,7 @@ def test_findings_are_bands_over_all_panels_named_in_the_legend():
         (band,) = bands(ax)
         np.testing.assert_allclose([band.x0, band.x1], [39.5, 50.5])
     labels = [text.get_text() for text in axes[0].get_legend().get_texts()]
-    assert labels == ["training", "spike, steps 40 to 50"]
+    assert labels == ["training", "spike (warning, steps 40 to 50)"]
     assert axes[0].get_title(loc="left") == "spike"
 
 

@@ -170,16 +170,15 @@ def _scale(ax: Any, curves: list[np.ndarray]) -> None:
 
 
 def _mark(axes: np.ndarray, diagnosis: Diagnosis) -> None:
-    """A band over the steps of each finding, named in the legend; what there is to say as the title."""
-    for finding in diagnosis.findings:
+    """A band over the steps of each finding, its headline in the legend; the kinds as the title."""
+    headlines = [str(finding).splitlines()[0] for finding in diagnosis.findings]
+    for finding, headline in zip(diagnosis.findings, headlines, strict=True):
         if finding.kind == "healthy":
             continue
         first, last = finding.steps
-        when = f"step {first}" if first == last else f"steps {first} to {last}"
-        words = f"{finding.kind.replace('_', ' ')}, {when}"
         for place, ax in enumerate(axes):
             color = _SEVERITIES[finding.severity]
-            ax.axvspan(first - 0.5, last + 0.5, color=color, alpha=0.15, label=words if place == 0 else None)
+            ax.axvspan(first - 0.5, last + 0.5, color=color, alpha=0.15, label=headline if place == 0 else None)
             ax.axvline(first, color=color, linewidth=1, alpha=0.6)
-    axes[0].set_title(", ".join(dict.fromkeys(f.kind.replace("_", " ") for f in diagnosis.findings)), loc="left")
+    axes[0].set_title(", ".join(dict.fromkeys(headline.split(" (")[0] for headline in headlines)), loc="left")
     axes[0].legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
