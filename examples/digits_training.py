@@ -68,7 +68,9 @@ def train(optimizer: optax.GradientTransformationExtraArgs, steps: int, path: Pa
             log(i, {"loss": loss, **state.metrics})
         log(steps - 1, {"validation_loss": cross_entropy(params, validation)})
     if isinstance(state.inner, lrjax.monitors.BackoffState):
-        print(f"{int(state.inner.backoffs)} backoffs, the rate was multiplied by {float(state.inner.scale):g}")
+        print(
+            f"backoffs: {int(state.inner.backoffs)}, by which the rate was multiplied by {float(state.inner.scale):g}"
+        )
 
 
 def main() -> None:
