@@ -6,50 +6,97 @@ import functools
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
+from typing import NamedTuple
 
 import regret_tasks
 from diagnosis_training import Run
 
-MAIN = {
-    "choosing": list(regret_tasks.CHOOSING),
-    "tried": [name for name in regret_tasks.REPORTING if name != "difflib_transformer"],
-    "reporting": ["iris_mlp", "wine_column", "digits_parity", "digits_denoising", "statistics_characters"],
-}
-"""The transformer of that benchmark takes three times as long as those here."""
-ATTENTION = {"choosing": "textwrap_transformer", "tried": "tokenize_transformer", "reporting": "ast_transformer"}
-RECURRENT = {"choosing": "digits_rnn", "tried": "text_rnn", "reporting": "csv_rnn"}
-DEEP = {"choosing": "digits_deep", "tried": "breast_cancer_deep", "reporting": "quadrants_deep"}
-LIKELIHOOD = {"choosing": "diabetes_likelihood", "tried": "halves_likelihood", "reporting": "cells_likelihood"}
 REGRESSIONS = ("diabetes_mlp", "digits_halves", "digits_autoencoder", "wine_column", "digits_denoising")
-UNSCALED = {
-    "choosing": ["digits_unscaled", "wine_unscaled"],
-    "tried": ["breast_cancer_unscaled"],
-    "reporting": ["quadrants_unscaled", "wine_column_unscaled"],
-}
-BATCH = {"choosing": 32, "tried": 24, "reporting": 20}
-STEPS = {"choosing": (300, 600), "tried": (400, 700), "reporting": (350, 650)}
-SEED = {"choosing": 0, "tried": 500, "reporting": 2000}
-ALSO_WARMED = {"choosing": [], "tried": [], "reporting": ["statistics_characters", "digits_parity", "iris_mlp"]}
-"""Without them, too few of the runs that lack a warmup had a hump."""
-REPEATS = {"choosing": 1, "tried": 1, "reporting": 3}
-"""With so many seeds each, high rates, missing warmups and little data: they seldom lead to what has a name."""
 
 
-def _healthy(half: str) -> Iterator[Run]:
-    seed, batch, (short, steps) = SEED[half], BATCH[half], STEPS[half]
-    tasks = [*MAIN[half], ATTENTION[half], RECURRENT[half], LIKELIHOOD[half], DEEP[half]]
+class Draw(NamedTuple):
+    """The tasks of a set, and what tells its runs from those of another set."""
+
+    half: str
+    main: list[str]
+    attention: str
+    recurrent: str
+    deep: str
+    likelihood: str
+    unscaled: list[str]
+    seed: int
+    batch: int
+    steps: tuple[int, int]
+    also_warmed: tuple[str, ...] = ()
+    """Without them, too few of the runs of the third set that lack a warmup had a hump."""
+    repeats: int = 1
+    """With so many seeds each, high rates, missing warmups and little data: they seldom lead to what has a name."""
+
+
+CHOOSING = Draw(
+    "choosing",
+    list(regret_tasks.CHOOSING),
+    attention="textwrap_transformer",
+    recurrent="digits_rnn",
+    deep="digits_deep",
+    likelihood="diabetes_likelihood",
+    unscaled=["digits_unscaled", "wine_unscaled"],
+    seed=0,
+    batch=32,
+    steps=(300, 600),
+)
+TRIED = Draw(
+    "tried",
+    [name for name in regret_tasks.REPORTING if name != "difflib_transformer"],
+    attention="tokenize_transformer",
+    recurrent="text_rnn",
+    deep="breast_cancer_deep",
+    likelihood="halves_likelihood",
+    unscaled=["breast_cancer_unscaled"],
+    seed=500,
+    batch=24,
+    steps=(400, 700),
+)
+"""The transformer of that benchmark takes three times as long as those here."""
+THIRD = Draw(
+    "third",
+    ["iris_mlp", "wine_column", "digits_parity", "digits_denoising", "statistics_characters"],
+    attention="ast_transformer",
+    recurrent="csv_rnn",
+    deep="quadrants_deep",
+    likelihood="cells_likelihood",
+    unscaled=["quadrants_unscaled", "wine_column_unscaled"],
+    seed=2000,
+    batch=20,
+    steps=(350, 650),
+    also_warmed=("statistics_characters", "digits_parity", "iris_mlp"),
+    repeats=3,
+)
+REPORTING = [
+    draw._replace(half="reporting", seed=seed, batch=28, steps=(450, 800), repeats=1)
+    for draw, seed in ((CHOOSING, 5000), (TRIED, 6000), (THIRD, 7000))
+]
+"""Other runs of all tasks."""
+HALVES = ("choosing", "tried", "third", "reporting")
+
+
+def _healthy(draw: Draw) -> Iterator[Run]:
+    seed, batch, (short, steps) = draw.seed, draw.batch, draw.steps
+    tasks = [*draw.main, draw.attention, draw.recurrent, draw.likelihood, draw.deep]
     schedules = ["constant", "cosine", "wsd", "one_cycle", "restarts", "step_decay", "exponential", "linear"]
     optimizers = ["sgd", "adamw", "gd", "lion", "adamw_clip"]
     for i, task in enumerate(dict.fromkeys(tasks)):
         for j in range(3):
             k = 3 * i + j
-            schedule = "warmup_cosine" if task in ATTENTION.values() else schedules[k % len(schedules)]
-            yield Run(half, task, optimizers[k % 5], steps if j else short, batch, seed + k, schedule=schedule)
-    for i, task in enumerate(MAIN[half]):
+            schedule = "warmup_cosine" if task == draw.attention else schedules[k % len(schedules)]
+            yield Run(draw.half, task, optimizers[k % 5], steps if j else short, batch, seed + k, schedule=schedule)
+    for i, task in enumerate(draw.main):
         if i < 2:
-            yield Run(half, task, ("sgd", "adamw")[i], 2000, batch, seed + 50 + i, schedule=("constant", "cosine")[i])
+            yield Run(
+                draw.half, task, ("sgd", "adamw")[i], 2000, batch, seed + 50 + i, schedule=("constant", "cosine")[i]
+            )
         yield Run(
-            half,
+            draw.half,
             task,
             ("adamw", "sgd")[i % 2],
             100,
@@ -59,25 +106,31 @@ def _healthy(half: str) -> Iterator[Run]:
         )
         if i < 3:
             yield Run(
-                half, task, ("sgd", "adamw")[i % 2], steps, 1, seed + 70 + i, schedule=("constant", "cosine")[i % 2]
+                draw.half,
+                task,
+                ("sgd", "adamw")[i % 2],
+                steps,
+                1,
+                seed + 70 + i,
+                schedule=("constant", "cosine")[i % 2],
             )
         if i in (0, 3):
             yield Run(
-                half, task, ("adamw", "gd")[i % 2], short, 256, seed + 80 + i, schedule=("wsd", "late_drop")[i % 2]
+                draw.half, task, ("adamw", "gd")[i % 2], short, 256, seed + 80 + i, schedule=("wsd", "late_drop")[i % 2]
             )
         noisy = "label noise: 30% of the targets exchanged"
-        yield Run(half, task, "sgd", steps, batch, seed + 90 + i, rows="noisy", schedule="cosine", words=noisy)
-        yield Run(half, task, "sgd", steps, batch, seed + 95 + i, schedule=("late_drop", "inverse_sqrt")[i % 2])
+        yield Run(draw.half, task, "sgd", steps, batch, seed + 90 + i, rows="noisy", schedule="cosine", words=noisy)
+        yield Run(draw.half, task, "sgd", steps, batch, seed + 95 + i, schedule=("late_drop", "inverse_sqrt")[i % 2])
 
 
-def _rates(half: str) -> Iterator[Run]:
-    seed, batch, (short, steps) = SEED[half] + 100, BATCH[half], STEPS[half]
-    tasks = [*MAIN[half], ATTENTION[half], RECURRENT[half], LIKELIHOOD[half], DEEP[half]]
+def _rates(draw: Draw) -> Iterator[Run]:
+    seed, batch, (short, steps) = draw.seed + 100, draw.batch, draw.steps
+    tasks = [*draw.main, draw.attention, draw.recurrent, draw.likelihood, draw.deep]
     for i, task in enumerate(dict.fromkeys(tasks)):
-        high = functools.partial(Run, half, task, batch=batch, cause="high", twin_schedule="constant")
-        costly = task in ATTENTION.values()
+        high = functools.partial(Run, draw.half, task, batch=batch, cause="high", twin_schedule="constant")
+        costly = task == draw.attention
         factors = (3.0, 5.0, 7.0, 10.0, 14.0, 20.0, 30.0, 100.0)
-        for repeat, optimizer, factor in product(range(REPEATS[half]), ("sgd", "adamw"), factors):
+        for repeat, optimizer, factor in product(range(draw.repeats), ("sgd", "adamw"), factors):
             schedule = ("constant", "cosine", "wsd")[(i + int(factor)) % 3] if factor >= 30 else "constant"
             words = f"rate x{factor:g}"
             if not costly or factor in (10.0, 30.0, 100.0):
@@ -99,29 +152,29 @@ def _rates(half: str) -> Iterator[Run]:
         for optimizer, factor in (("sgd", 1000.0), ("adamw", 300.0), ("sgd", 5000.0), ("adamw", 3000.0)):
             schedule = ("cosine", "constant", "wsd")[(i + int(factor)) % 3]
             words = f"rate /{factor:g}"
-            yield Run(half, task, optimizer, steps, batch, seed + 10 + i, "low", 1 / factor, schedule, words=words)
+            yield Run(draw.half, task, optimizer, steps, batch, seed + 10 + i, "low", 1 / factor, schedule, words=words)
         if i < 3:
             words = "labels of other examples"
-            yield Run(half, task, "sgd", short, batch, seed + 20 + i, "labels", 0.3, rows="shuffled", words=words)
+            yield Run(draw.half, task, "sgd", short, batch, seed + 20 + i, "labels", 0.3, rows="shuffled", words=words)
 
 
-def _warmups(half: str) -> Iterator[Run]:
-    seed, batch, steps = SEED[half] + 200, BATCH[half], STEPS[half][1]
-    regressions = [task for task in MAIN[half] if task in REGRESSIONS]
-    tasks = [*regressions, ATTENTION[half], LIKELIHOOD[half], RECURRENT[half], DEEP[half], *ALSO_WARMED[half]]
-    for repeat, (i, task) in product(range(REPEATS[half]), enumerate(tasks)):
+def _warmups(draw: Draw) -> Iterator[Run]:
+    seed, batch, steps = draw.seed + 200, draw.batch, draw.steps[1]
+    regressions = [task for task in draw.main if task in REGRESSIONS]
+    tasks = [*regressions, draw.attention, draw.likelihood, draw.recurrent, draw.deep, *draw.also_warmed]
+    for repeat, (i, task) in product(range(draw.repeats), enumerate(tasks)):
         for optimizer, factor in product(("adamw", "sgd", "lion"), (10.0, 20.0, 40.0, 80.0)):
             schedule = ("cosine", "short_warmup")[int(factor / 20) % 2]
             words = f"{'no' if schedule == 'cosine' else 'too short'} warmup to a rate of x{factor:g}"
             scale = 1.0 if task in regressions else 0.3
             mine = seed + i + 30 * repeat
-            run = Run(half, task, optimizer, steps, batch, mine, "warmup", factor, schedule, words=words)
+            run = Run(draw.half, task, optimizer, steps, batch, mine, "warmup", factor, schedule, words=words)
             yield replace(run, init_scale=scale)
 
 
-def _bad_batches(half: str) -> Iterator[Run]:
-    seed, batch, steps = SEED[half] + 300, BATCH[half], STEPS[half][1]
-    tasks = [*MAIN[half], ATTENTION[half], RECURRENT[half]]
+def _bad_batches(draw: Draw) -> Iterator[Run]:
+    seed, batch, steps = draw.seed + 300, draw.batch, draw.steps[1]
+    tasks = [*draw.main, draw.attention, draw.recurrent]
     for i, task in enumerate(dict.fromkeys(tasks)):
         for j, (copy, repeats) in enumerate([("shuffled", 1), ("shuffled", 5), ("outliers", 1), ("outliers", 4)]):
             event = (4 + (3 * i + 5 * j) % 13) * steps // 20
@@ -130,7 +183,7 @@ def _bad_batches(half: str) -> Iterator[Run]:
             words = f"{what} in {repeats} equal batches from step {event}"
             optimizer = ("sgd", "adamw", "adamw_clip")[(i + j) % 3]
             yield Run(
-                half,
+                draw.half,
                 task,
                 optimizer,
                 steps,
@@ -145,16 +198,16 @@ def _bad_batches(half: str) -> Iterator[Run]:
             )
 
 
-def _early_decays(half: str) -> Iterator[Run]:
-    seed, batch, (_, steps) = SEED[half] + 400, BATCH[half], STEPS[half]
-    tasks = [*MAIN[half], ATTENTION[half], RECURRENT[half], DEEP[half]]
+def _early_decays(draw: Draw) -> Iterator[Run]:
+    seed, batch, (_, steps) = draw.seed + 400, draw.batch, draw.steps
+    tasks = [*draw.main, draw.attention, draw.recurrent, draw.deep]
     for i, task in enumerate(dict.fromkeys(tasks)):
         for j, schedule in enumerate(("early_drop", "early_cosine", "early_exponential")):
             for event in (steps // 4, steps // 8):
                 words = f"the rate decays to nothing by step {event} of {steps}"
                 optimizer = ("sgd", "adamw")[(i + j) % 2]
                 yield Run(
-                    half,
+                    draw.half,
                     task,
                     optimizer,
                     steps,
@@ -169,16 +222,16 @@ def _early_decays(half: str) -> Iterator[Run]:
                 )
 
 
-def _little_data(half: str) -> Iterator[Run]:
-    seed, batch, (short, steps) = SEED[half] + 500, BATCH[half], STEPS[half]
-    tasks = [*MAIN[half], ATTENTION[half], RECURRENT[half]]
-    for repeat, (i, task) in product(range(REPEATS[half]), enumerate(dict.fromkeys(tasks))):
+def _little_data(draw: Draw) -> Iterator[Run]:
+    seed, batch, (short, steps) = draw.seed + 500, draw.batch, draw.steps
+    tasks = [*draw.main, draw.attention, draw.recurrent]
+    for repeat, (i, task) in product(range(draw.repeats), enumerate(dict.fromkeys(tasks))):
         for j, examples in enumerate((40, 100, 20, 200)):
             optimizer = ("adamw", "sgd")[(i + j) % 2]
             words = f"{examples} training examples"
             length = short if j % 2 else steps
             yield Run(
-                half,
+                draw.half,
                 task,
                 optimizer,
                 length,
@@ -191,24 +244,42 @@ def _little_data(half: str) -> Iterator[Run]:
             )
 
 
-def _architectures(half: str) -> Iterator[Run]:
-    seed, batch, (short, steps) = SEED[half] + 600, BATCH[half], STEPS[half]
-    recurrent, deep = RECURRENT[half], DEEP[half]
+def _architectures(draw: Draw) -> Iterator[Run]:
+    seed, batch, (short, steps) = draw.seed + 600, draw.batch, draw.steps
+    recurrent, deep = draw.recurrent, draw.deep
     for i, optimizer in enumerate(("sgd", "adamw", "sgd_clip", "adamw_clip")):
         sigmoid = "deep sigmoid network"
-        yield Run(half, deep + "_sigmoid", optimizer, steps, batch, seed + i, "architecture", words=sigmoid)
+        yield Run(draw.half, deep + "_sigmoid", optimizer, steps, batch, seed + i, "architecture", words=sigmoid)
         gain = "recurrence that amplifies"
-        yield Run(half, recurrent + "_gain", optimizer, short, batch, seed + i, "architecture", words=gain)
-        for task in UNSCALED[half]:
+        yield Run(draw.half, recurrent + "_gain", optimizer, short, batch, seed + i, "architecture", words=gain)
+        for task in draw.unscaled:
             words = "inputs not scaled"
-            yield Run(half, task, optimizer, short, batch, seed + i, "architecture", words=words)
+            yield Run(draw.half, task, optimizer, short, batch, seed + i, "architecture", words=words)
         for scale in (0.1, 0.3, 4.0, 10.0):
             words = f"initial weights x{scale:g}"
-            for task in (deep, MAIN[half][i % 3], MAIN[half][(i + 1) % 3]):
-                yield Run(half, task, optimizer, steps, batch, seed + i, "architecture", init_scale=scale, words=words)
+            for task in (deep, draw.main[i % 3], draw.main[(i + 1) % 3]):
+                yield Run(
+                    draw.half, task, optimizer, steps, batch, seed + i, "architecture", init_scale=scale, words=words
+                )
+
+
+PARTS = {
+    _healthy: 5,
+    _rates: 5,
+    _warmups: 8,
+    _bad_batches: 5,
+    _early_decays: 2,
+    _little_data: 7,
+    _architectures: 4,
+}
+"""Of each, the reporting set takes so many elevenths of the runs. Eleven divides none of the numbers of optimizers,
+factors and the like, so that what is left out moves over all of them."""
 
 
 def candidates() -> list[Run]:
     """Every run, of which the rules label some and drop the rest."""
-    parts = (_healthy, _rates, _warmups, _bad_batches, _early_decays, _little_data, _architectures)
-    return [run for half in MAIN for part in parts for run in part(half)]
+    runs = [run for draw in (CHOOSING, TRIED, THIRD) for part in PARTS for run in part(draw)]
+    for part, share in PARTS.items():
+        every = [run for draw in REPORTING for run in part(draw)]
+        runs += [run for i, run in enumerate(every) if i * share % 11 < share]
+    return runs

@@ -62,16 +62,15 @@ GAMES: dict[str, dict[str, Callable[[], Game]]] = {
         "ring6": lambda: Game(_ring(6), 2, 64, "cross-entropy"),
         "breast_cancer": lambda: Game(_standardised("breast_cancer"), 12, 48, "cross-entropy"),
     },
-    "reporting": {
+    "third": {
         "upper_digits": lambda: Game(_digits("cross-entropy", 6, 80).real[:, :32], 6, 80, "cross-entropy"),
         "ring10": lambda: Game(_ring(10), 3, 56, "squares"),
         "iris": lambda: Game(_standardised("iris"), 5, 40, "cross-entropy"),
         "diabetes": lambda: Game(_standardised("diabetes"), 10, 72, "squares"),
     },
 }
-
-
-FIRST_SEED = {"choosing": 0, "tried": 700, "reporting": 2700}
+GAMES["reporting"] = {f"{half}_{game}": make for half, games in GAMES.items() for game, make in games.items()}
+FIRST_SEED = {"choosing": 0, "tried": 700, "third": 2700, "reporting": 8000}
 
 
 @dataclass(frozen=True)
@@ -181,12 +180,14 @@ def label(run: GanRun, trained: GanTrained, twin: GanTrained) -> str | None:
 
 
 def candidates() -> list[GanRun]:
-    """Every game at many pairs of rates."""
+    """Every game at many pairs of rates; the reporting set takes five elevenths of them."""
     runs = []
     for half, games in GAMES.items():
+        mine = []
         for i, game in enumerate(games):
             for j, (g, d) in enumerate(SLOW_PLAYER + FAST_GENERATOR + USUAL_PAIRS):
                 faulty = f"the generator's rate x{g:g}, the discriminator's x{d:g}"
                 words = "no fault" if (g, d) in USUAL_PAIRS else faulty
-                runs.append(GanRun(half, game, 10 * i + j % 3 + FIRST_SEED[half], g, d, words))
+                mine.append(GanRun(half, game, 10 * i + j % 3 + FIRST_SEED[half], g, d, words))
+        runs += [run for i, run in enumerate(mine) if half != "reporting" or i * 5 % 11 < 5]
     return runs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -14,9 +15,9 @@ from diagnosis_tasks import TWINS, task, well_tuned_rate
 
 import lrjax
 
-LENGTHS = (700, 2000)
-"""What is compiled; a shorter run is the beginning of one."""
-CHECKPOINT = {700: 10, 2000: 40}
+LENGTHS = defaultdict(lambda: (700, 2000), reporting=(800, 2000))
+"""What is compiled for a set; a shorter run is the beginning of one."""
+CHECKPOINT = {700: 10, 800: 10, 2000: 40}
 """After so many steps each, the losses on the training and on the validation data are taken."""
 EXAMPLES = 400
 """Of the training data, at most so many are the measure of a run's loss."""
@@ -62,7 +63,7 @@ class Run:
     @property
     def group(self) -> tuple[str, int, int]:
         """What is compiled together."""
-        return self.task, self.batch, next(length for length in LENGTHS if length >= self.steps)
+        return self.task, self.batch, next(length for length in LENGTHS[self.half] if length >= self.steps)
 
     @property
     def every(self) -> int:

@@ -44,7 +44,7 @@ def test_reporting_set_is_other_runs_of_the_tasks_of_the_rest(curves):
             lengths[half].add(rest[1])
     others = ("choosing", "tried", "third")
     assert all(not tasks[a] & tasks[b] for a, b in itertools.combinations(others, 2))
-    assert tasks["reporting"] <= set().union(*(tasks[half] for half in others))
+    assert all(len(tasks["reporting"] & tasks[half]) >= 5 for half in others)
     assert not seeds["reporting"] & set().union(*(seeds[half] for half in others))
     assert {"450x28", "800x28"} <= lengths["reporting"] - set().union(*(lengths[half] for half in others))
 
