@@ -14,7 +14,7 @@ from lrjax.diagnosis.wording import steps_text
 WON = 0.1
 """Of the other's loss: a player that loses less has won, and gives the other no gradient to learn from."""
 
-CHASING = 0.8
+CHASING = 0.7
 """Correlation of neighbouring steps above which a loss follows the other player and not the noise of batches."""
 
 _SWING = 0.2  # of its loss: the rise in the second half that shows a generator to have been thrown back
@@ -66,14 +66,14 @@ def _won(run: Run, curves: dict[str, Curve]) -> list[Finding]:
 
 
 def _chase(run: Run, curves: dict[str, Curve]) -> list[Finding]:
-    """Losses that swing slowly, together and far, the discriminator's the higher."""
+    """Losses that swing slowly, together and far."""
     halves = {name: _second_half(found) for name, found in curves.items()}
     generator = curves["generator"]
     medians = generator.medians[len(generator.blocks) // 2 :]
     rise = float(np.max(medians - np.minimum.accumulate(medians)))
     level = float(np.median(halves["generator"]))
     slow = min(memory(values) for values in halves.values()) > CHASING
-    if not slow or rise < _SWING * level or np.median(halves["discriminator"]) < level:
+    if not slow or rise < _SWING * level:
         return []
     first = int(generator.steps[len(generator.steps) // 2])
     evidence = (
