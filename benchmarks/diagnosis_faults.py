@@ -74,7 +74,7 @@ THIRD = Draw(
 )
 REPORTING = [
     draw._replace(half="reporting", seed=seed, batch=28, steps=(450, 800), repeats=1)
-    for draw, seed in ((CHOOSING, 5000), (TRIED, 6000), (THIRD, 7000))
+    for draw, seed in ((CHOOSING, 15_000), (TRIED, 16_000), (THIRD, 17_000))
 ]
 """Other runs of all tasks."""
 HALVES = ("choosing", "tried", "third", "reporting")
