@@ -441,6 +441,12 @@ def test_a_schedule_that_is_over_early_is_a_plateau_only_where_the_loss_stands_s
     assert diagnose(falling(pace=30.0), learning_rates=np.where(T < 300, 0.3, 0.001)).healthy
 
 
+def test_players_chase_each_other_whoever_loses_more():
+    _, _, run = MADE["the players chase each other"]
+    higher = {"generator_losses": run["discriminator_losses"], "discriminator_losses": run["generator_losses"]}
+    assert diagnose(None, **higher).kind == "gan_collapse"
+
+
 def test_a_validation_loss_that_wavers_is_not_overfitting():
     wavering = falling(40, seed=2, scale=0.15)
     assert diagnose(falling(), validation_losses=wavering).healthy
