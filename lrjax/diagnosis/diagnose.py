@@ -101,10 +101,10 @@ def _of_losses(run: Run, losses: Array) -> list[Finding]:
     read = reading(losses) if np.isfinite(losses).any() else None
     if read is None or run.steps < TOO_SHORT:
         return [finding for finding in [divergence(run, losses, None)] if finding]
-    diverged = divergence(run, losses, read)
+    rises = excursions(read, losses)
+    diverged = divergence(run, losses, read, rises)
     if diverged:
         return [diverged]
-    rises = excursions(read, losses)
     course = plateau(run, read) or oscillation(run, read, rises) or plateau_from_start(run, read)
     if course and course.kind == "plateau_from_start":
         course = vanishing_gradients(run) or large_gradients(run) or course

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from lrjax.diagnosis import averages
+from lrjax.diagnosis.excursions import Excursion
 from lrjax.diagnosis.findings import Finding
 from lrjax.diagnosis.inputs import Array, Run
 from lrjax.diagnosis.reading import FALLEN, SIGNIFICANT, Reading, differ
 from lrjax.diagnosis.remedies import against_divergence
+from lrjax.diagnosis.spikes import recurring
 from lrjax.diagnosis.wording import level_text, number_text, times_scatter
 
 _KEPT = 0.55  # of what the run had gained: with less left, the weights of before were better; half, as losses are noisy
@@ -28,8 +30,8 @@ def lost(losses: Array) -> tuple[int, str] | None:
     return step, number_text(losses[step])
 
 
-def divergence(run: Run, losses: Array, read: Reading | None) -> Finding | None:
-    """A loss that is gone, or that rose and stayed there."""
+def divergence(run: Run, losses: Array, read: Reading | None, rises: tuple[Excursion, ...] = ()) -> Finding | None:
+    """A loss that is gone, or that rose and stayed there, or that is thrown up ever again for nothing."""
     gone = lost(losses)
     if gone:
         step, what = gone
@@ -46,7 +48,7 @@ def divergence(run: Run, losses: Array, read: Reading | None) -> Finding | None:
     fallen_back = averages.given_up(read)
     if fallen_back and fallen_back.share > 1 - _KEPT:
         return _finding(run, fallen_back.since, fallen_back.evidence)
-    return _bounces(run, read) or _risen(run, read)
+    return _bounces(run, read) or _risen(run, read) or _thrown_up(run, read, rises)
 
 
 def _finding(run: Run, step: int, evidence: str) -> Finding:
@@ -86,6 +88,19 @@ def _bounces(run: Run, read: Reading) -> Finding | None:
         f"median of {level_text(read.end)}: it is thrown far off again and again."
     )
     return _finding(run, step, evidence)
+
+
+def _thrown_up(run: Run, read: Reading, rises: tuple[Excursion, ...]) -> Finding | None:
+    """Spikes ever again in a loss that did not visibly fall."""
+    rises = recurring(run, rises)
+    if not rises or read.fall >= FALLEN * read.noise:
+        return None
+    evidence = (
+        f"The loss was thrown up {len(rises)} times, to {number_text(max(rise.peak for rise in rises))} at most, the "
+        f"last time at step {rises[-1].peak_step}, and fell by next to nothing in all: from {level_text(read.start)} "
+        f"to {level_text(read.end)}."
+    )
+    return _finding(run, rises[0].first, evidence)
 
 
 def _risen(run: Run, read: Reading) -> Finding | None:

@@ -9,9 +9,9 @@ from lrjax.diagnosis.curves import memory
 from lrjax.diagnosis.excursions import Excursion
 from lrjax.diagnosis.findings import Finding
 from lrjax.diagnosis.inputs import Run
-from lrjax.diagnosis.reading import FALLEN, Reading, differ
-from lrjax.diagnosis.remedies import against_divergence, against_oscillation
-from lrjax.diagnosis.spikes import event_before
+from lrjax.diagnosis.reading import Reading, differ
+from lrjax.diagnosis.remedies import against_oscillation
+from lrjax.diagnosis.spikes import event_before, recurring
 from lrjax.diagnosis.wording import level_text, number_text, steps_text
 
 _SWING = 0.25  # of what the run gained: smaller swings cost little
@@ -19,29 +19,20 @@ _LOST = 0.25  # the same for a level given up again
 _MEMORY = 0.15  # correlation of neighbours: more than batches cause, which are drawn anew for every step
 _ALTERNATING = -0.5  # the same for up and down in turn: epochs of few batches cause half of it
 _CHANCE = 2.0  # standard errors of that correlation: 1 in 40 by chance
-_MANY = 5  # spikes of a run: fewer may be bad batches
 _FALLING = 0.25  # of the swing: a half that falls by more is still descending
 
 
 def oscillation(run: Run, read: Reading, rises: tuple[Excursion, ...]) -> Finding | None:
     """A loss that swings by the weights and not by the batches, or cannot hold its best level, or spikes ever again."""
-    return _given_up(run, read) or _swings(run, read) or _spikes(run, read, rises) or _climbs(run, read, rises)
+    return _given_up(run, read) or _swings(run, read) or _spikes(run, rises) or _climbs(run, read, rises)
 
 
-def _spikes(run: Run, read: Reading, rises: tuple[Excursion, ...]) -> Finding | None:
+def _spikes(run: Run, rises: tuple[Excursion, ...]) -> Finding | None:
     """More spikes than bad batches explain, in the second half of the run too."""
-    rises = tuple(rise for rise in rises if not event_before(run, rise))
-    if len(rises) < _MANY or rises[-2].first < run.steps // 2:
+    rises = recurring(run, rises)
+    if not rises:
         return None
     peak = max(rise.peak for rise in rises)
-    if read.fall < FALLEN * read.noise:
-        evidence = (
-            f"The loss was thrown up {len(rises)} times, to {number_text(peak)} at most, the last time at step "
-            f"{rises[-1].peak_step}, and fell by next to nothing in all: from {level_text(read.start)} to "
-            f"{level_text(read.end)}."
-        )
-        first = rises[0].first
-        return Finding("divergence", (first, run.steps - 1), evidence, "critical", against_divergence(run, first))
     evidence = (
         f"The loss rose {len(rises)} times far above its noise, to {number_text(peak)} at most, the last time at step "
         f"{rises[-1].peak_step}: it comes back each time, and does not settle."

@@ -10,6 +10,7 @@ from lrjax.diagnosis.inputs import Run
 from lrjax.diagnosis.remedies import against_bad_batches, against_events
 from lrjax.diagnosis.wording import listed, number_text, steps_text, times_scatter
 
+_MANY = 5  # of a run: fewer may be bad batches
 _CHANGED = 1.3  # ratio of rates within 2% of a run that counts as an event: smooth schedules change less
 
 
@@ -44,6 +45,13 @@ def _finding(rises: list[Excursion], event: str, severity: str, remedy: tuple[st
         f"and came back after step {worst.last}.{event}{more}"
     )
     return Finding("spike", (worst.first, worst.last), evidence, severity, remedy)
+
+
+def recurring(run: Run, rises: tuple[Excursion, ...]) -> tuple[Excursion, ...]:
+    """The rises that no change of the rate explains, where they are more than bad batches and go on; else none."""
+    unexplained = tuple(rise for rise in rises if not event_before(run, rise))
+    goes_on = len(unexplained) >= _MANY and unexplained[-2].first >= run.steps // 2
+    return unexplained if goes_on else ()
 
 
 def event_before(run: Run, rise: Excursion) -> str | None:
